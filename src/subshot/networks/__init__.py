@@ -1,0 +1,1 @@
+"""The torch modules that spaces build: cells, blocks, operations, and their initialisation."""

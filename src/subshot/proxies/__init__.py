@@ -1,0 +1,1 @@
+"""Proxies turn the evidence of one look at a network into a score."""

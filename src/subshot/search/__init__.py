@@ -1,0 +1,1 @@
+"""Strategies choose which architecture to evaluate next."""

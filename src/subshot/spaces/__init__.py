@@ -1,0 +1,1 @@
+"""Spaces yield architectures and build their networks."""

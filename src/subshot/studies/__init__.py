@@ -1,0 +1,1 @@
+"""A study remembers: it drives a strategy, stores every evaluation and resumes after a kill."""
