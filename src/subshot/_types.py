@@ -183,7 +183,7 @@ class Score:
     reason: str = ""
     parts: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
     @classmethod
     def of(

@@ -149,6 +149,15 @@ class Measurable(Protocol):
         ...
 
 
+@runtime_checkable
+class Diagnosing(Protocol):
+    """A space that knows architectures which can't learn."""
+
+    def defect(self, arch: Arch) -> str | None:
+        """Why the network can't learn, for example that no path leads from input to output; ``None`` if it can."""
+        ...
+
+
 SPACES: Registry[type[Any]] = Registry("space", "subshot.spaces")
 
 

@@ -1,0 +1,1 @@
+"""Truth tables and the statistics that judge a score against them."""

@@ -1,0 +1,41 @@
+"""Multiply-accumulate operations (MACs) of one sample.
+
+Convolutions and matrix products, attention included; no biases, norms, poolings or element-wise operations. This is
+half of what ``torch.utils.flop_counter`` counts, since a multiply-add is two floating-point operations. MACs are never
+called FLOPs
+here: published counts under that name differ by a factor of two and by what they include.
+"""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from subshot._types import InputSpec, TaskSpec
+
+
+def count_macs(network: nn.Module, task: TaskSpec) -> int:
+    """MACs of a forward pass over one sample of ``task``, in evaluation mode; the mode is put back.
+
+    Args:
+        network: The network.
+        task: Its inputs.
+    """
+    tensors = {spec.name: _zeros(spec) for spec in task.inputs}
+    modes = [(module, module.training) for module in network.modules()]
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    counter = FlopCounterMode(display=False)
+    try:
+        # Fused attention kernels are invisible to the counter.
+        torch.backends.mha.set_fastpath_enabled(False)
+        network.eval()
+        with torch.no_grad(), counter:
+            network(**tensors) if len(tensors) > 1 else network(*tensors.values())
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for module, training in modes:
+            module.training = training
+    return counter.get_total_flops() // 2
+
+
+def _zeros(spec: InputSpec) -> torch.Tensor:
+    return torch.zeros((1, *spec.shape), dtype=getattr(torch, spec.dtype))

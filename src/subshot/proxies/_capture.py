@@ -1,0 +1,74 @@
+"""See every activation of any network: modules and functional calls alike, and nothing left behind.
+
+A torch function mode sees each call a network makes into torch, whether from ``nn.ReLU``, ``F.relu``, ``torch.relu`` or
+``x.relu_()``. No module is patched and no hook is needed, so a module that is used twice is seen twice. Calls inside
+compiled or scripted code are out of its sight.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+# Functions whose sign says whether a unit is on. Sigmoid, softmax and softplus are always positive: their sign says
+# nothing, and they are gates more often than activations.
+_NAMES = (
+    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish",
+    "hardtanh", "tanh", "threshold",
+)  # fmt: skip
+
+
+@cache
+def activation_functions() -> frozenset[Callable[..., Any]]:
+    """Every entry point of torch that is an activation, in-place forms included."""
+    found: set[Callable[..., Any]] = set()
+    for name in _NAMES:
+        for form in (name, f"{name}_"):
+            for owner in (F, torch, Tensor, torch._C._nn):
+                function = getattr(owner, form, None)
+                if callable(function):
+                    found.add(function)
+    return frozenset(found)
+
+
+@cache
+def _clamps() -> frozenset[Callable[..., Any]]:
+    owners = (torch, Tensor)
+    return frozenset(getattr(o, n) for o in owners for n in ("clamp", "clamp_", "clamp_min", "clamp_min_"))
+
+
+class ActivationMode(TorchFunctionMode):
+    """While active, hands the output of every activation to ``record``.
+
+    Args:
+        record: Called with the output right after it is computed, before anything can change it in place.
+    """
+
+    def __init__(self, record: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self._record = record
+        self._activations = activation_functions()
+        self._clamps = _clamps()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run ``func``; record its result if it is an activation."""
+        output = func(*args, **kwargs) if kwargs else func(*args)
+        if func in self._activations or (func in self._clamps and _lower_bound(args, kwargs or {}) == 0):
+            self._record(output)
+        return output
+
+
+def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    """The lower bound of a clamp call; a clamp at zero is a ReLU written by hand."""
+    bound = args[1] if len(args) > 1 else kwargs.get("min")
+    return bound if isinstance(bound, (int, float)) else None

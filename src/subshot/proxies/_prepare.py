@@ -1,0 +1,82 @@
+"""Set a network up for a look and put back everything as it was found."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from subshot.errors import OptionError
+
+BATCH_NORM_MODES = ("batch", "running", "off")
+
+
+@contextmanager
+def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> Iterator[None]:
+    """Hold ``network`` in evaluation mode with batch norm as asked.
+
+    Dropout and stochastic depth are off in every mode, so that a score depends on weights and batch alone. On leaving,
+    modes, buffers, gradients, batch-norm settings, hooks, torch's random state and, if asked, parameters are bit for
+    bit what they were, whatever happened inside.
+
+    Args:
+        network: Any module.
+        batch_norm: ``batch``: normalise by the batch's statistics without updating the running ones. ``running``: by
+            the stored statistics. ``off``: pass the input through.
+        keep_parameters: Save and restore parameters; needed if weights are re-drawn inside and the network is not ours.
+
+    Raises:
+        OptionError: Unknown batch-norm mode.
+    """
+    if batch_norm not in BATCH_NORM_MODES:
+        raise OptionError(f"There is no batch-norm mode {batch_norm!r}.", f"Use one of {', '.join(BATCH_NORM_MODES)}.")
+    modules = list(network.modules())
+    norms = [module for module in modules if isinstance(module, _BatchNorm)]
+    modes = [module.training for module in modules]
+    tracking = [norm.track_running_stats for norm in norms]
+    buffers = [(buffer, buffer.clone()) for buffer in _changeable_buffers(network, norms, batch_norm)]
+    parameters = [(p, p.detach().clone()) for p in network.parameters()] if keep_parameters else []
+    gradients = [(p, p.grad) for p in network.parameters()]
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    hooks = []
+    with torch.random.fork_rng(devices=_cuda_devices(network)):
+        try:
+            # The fused attention kernels would run activations where nobody can see them.
+            torch.backends.mha.set_fastpath_enabled(False)
+            network.eval()
+            for norm in norms:
+                if batch_norm == "batch":
+                    # Training mode without tracking: batch statistics are used and the running ones are not touched.
+                    norm.training = True
+                    norm.track_running_stats = False
+                elif batch_norm == "off":
+                    hooks.append(norm.register_forward_hook(_pass_through))
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            torch.backends.mha.set_fastpath_enabled(fast_attention)
+            for module, training in zip(modules, modes, strict=True):
+                module.training = training
+            for norm, tracks in zip(norms, tracking, strict=True):
+                norm.track_running_stats = tracks
+            with torch.no_grad():
+                for tensor, saved in [*buffers, *parameters]:
+                    tensor.copy_(saved)
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+
+
+def _changeable_buffers(network: nn.Module, norms: list[_BatchNorm], batch_norm: str) -> list[Tensor]:
+    """Buffers a pass might change; with tracking off or in evaluation mode those of batch norm are safe."""
+    safe = {id(buffer) for norm in norms for buffer in norm.buffers(recurse=False)}
+    return [buffer for buffer in network.buffers() if id(buffer) not in safe]
+
+
+def _pass_through(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return inputs[0]
+
+
+def _cuda_devices(network: nn.Module) -> list[torch.device]:
+    return list({p.device for p in network.parameters() if p.device.type == "cuda"})

@@ -1,0 +1,175 @@
+"""What a proxy is: a pure reducer from evidence to a number, and the facts declared about it."""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from subshot._choice import Choice, Value, check_options, option_defaults, parse_choices
+from subshot._registry import Registry
+
+if TYPE_CHECKING:
+    from subshot.proxies._evidence import Evidence
+
+
+class Need(enum.Flag):
+    """What a look has to gather; the needs of several proxies are joined and served by the same passes."""
+
+    PARAMETERS = enum.auto()
+    MACS = enum.auto()
+    PATTERNS = enum.auto()
+    TERNARY = enum.auto()
+    AGREEMENT = enum.auto()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A reducer's answer where a bare number is not enough.
+
+    Attributes:
+        value: The score; higher is better.
+        parts: Named raw terms.
+        warnings: What a reader should know before trusting the value.
+        not_applicable: Why the proxy is not defined here; empty if it is.
+    """
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    not_applicable: str = ""
+
+
+Reducer = Callable[..., float | Reading]
+R = TypeVar("R", bound=Reducer)
+
+
+@dataclass(frozen=True)
+class ProxyInfo:
+    """A proxy and the facts about it.
+
+    Attributes:
+        name: Registry name, also the function's and the file's.
+        reduce: The reducer: evidence and keyword options to a number or a :class:`Reading`. Higher is better.
+        paper: Where it was published.
+        formula: The formula in one line.
+        needs: What a look has to gather, given the options.
+        labels: Whether labels are used.
+        scale: How values may be compared.
+        calibrate: Options to take from parameter counts of networks sampled from a space, or ``None``.
+    """
+
+    name: str
+    reduce: Reducer
+    paper: str
+    formula: str
+    needs: Callable[[Mapping[str, Value]], Need]
+    labels: bool
+    scale: str
+    calibrate: Callable[[Sequence[int]], Mapping[str, Value]] | None = None
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """The options and their defaults."""
+        return option_defaults(self.reduce)
+
+
+@dataclass(frozen=True)
+class BoundProxy:
+    """A proxy with its options set.
+
+    Attributes:
+        info: The proxy.
+        options: All options, defaults included.
+        name: The proxy's name and the options given: the key of its score.
+    """
+
+    info: ProxyInfo
+    options: Mapping[str, Value]
+    name: str
+
+    def __reduce__(self) -> tuple[Callable[..., "BoundProxy"], tuple[str, dict[str, Value], str]]:
+        return _rebind, (self.info.name, dict(self.options), self.name)  # a worker looks the reducer up by its name
+
+    @property
+    def needs(self) -> Need:
+        """What a look has to gather."""
+        return self.info.needs(self.options)
+
+    def read(self, evidence: "Evidence") -> Reading:
+        """Reduce the evidence."""
+        answer = partial(self.info.reduce, **self.options)(evidence)
+        return answer if isinstance(answer, Reading) else Reading(float(answer))
+
+    def with_options(self, options: Mapping[str, Value]) -> "BoundProxy":
+        """The same proxy under the same name with some options replaced."""
+        return BoundProxy(self.info, {**self.options, **options}, self.name)
+
+
+def _rebind(proxy_name: str, options: Mapping[str, Value], name: str) -> BoundProxy:
+    return BoundProxy(PROXIES.get(proxy_name), options, name)
+
+
+PROXIES: Registry[ProxyInfo] = Registry("proxy", "subshot.proxies")
+
+
+def proxy(
+    *,
+    paper: str,
+    formula: str,
+    needs: Need | Callable[[Mapping[str, Value]], Need],
+    scale: str,
+    labels: bool = False,
+    calibrate: Callable[[Sequence[int]], Mapping[str, Value]] | None = None,
+) -> Callable[[R], R]:
+    """Register the decorated reducer as a proxy under its own name; the arguments are those of :class:`ProxyInfo`."""
+
+    def register(reduce: R) -> R:
+        needs_of = needs if callable(needs) else lambda options: needs
+        name = reduce.__name__
+        PROXIES.register(name, ProxyInfo(name, reduce, paper, formula, needs_of, labels, scale, calibrate))
+        return reduce
+
+    return register
+
+
+def bind(proxies: str | Choice | BoundProxy | Sequence[str | Choice | BoundProxy]) -> list[BoundProxy]:
+    """Look proxies up and set their options.
+
+    Args:
+        proxies: Names, with options where wanted (``"swap(ternary=true)"``), or bound proxies; ``"all"`` stands for
+            every registered proxy.
+
+    Raises:
+        UnknownNameError: No proxy, or no option, has that name.
+        OptionError: An option of the wrong type.
+    """
+    items: Sequence[Any] = [proxies] if isinstance(proxies, (str, Choice, BoundProxy)) else list(proxies)
+    bound: list[BoundProxy] = []
+    for item in items:
+        if isinstance(item, BoundProxy):
+            bound.append(item)
+            continue
+        for choice in parse_choices(item):
+            names = PROXIES.names() if choice.name == "all" else [choice.name]
+            for name in names:
+                info = PROXIES.get(name)
+                options = check_options(f"proxy {name}", choice.options, info.defaults)
+                changed = {key: value for key, value in options.items() if value != info.defaults[key]}
+                bound.append(BoundProxy(info, {**info.defaults, **options}, str(Choice(name, changed))))
+    unique = {one.name: one for one in bound}
+    return list(unique.values())
+
+
+def get_proxy(name: str) -> ProxyInfo:
+    """The facts about the proxy called ``name``.
+
+    Raises:
+        UnknownNameError: No proxy has that name.
+    """
+    return PROXIES.get(name)
+
+
+def list_proxies() -> list[str]:
+    """Names of all proxies."""
+    return PROXIES.names()

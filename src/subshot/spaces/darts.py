@@ -1,0 +1,483 @@
+"""The DARTS space: a normal and a reduction cell of four nodes with two edges each.
+
+Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search (arXiv 1806.09055). NAS-Bench-301 (arXiv 2008.09777) is a
+surrogate for the same space; SWAP (arXiv 2403.04161) scores it on one tiny cell.
+"""
+
+import ast
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from subshot._types import Arch, TaskSpec
+from subshot.errors import ArchError, OptionError, UnknownNameError
+from subshot.spaces._space import SPACES, Size
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The order of DARTS' own list; an operation's code is its position.
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+_NODES = 4
+_PAIRS = 2 * _NODES
+# Sources that pair i may have: node i // 2 + 2 sees the two cell inputs and the nodes before it.
+_SOURCES = tuple(i // 2 + 2 for i in range(_PAIRS))
+_FEATURES = tuple(width for sources in _SOURCES for width in (len(OPERATIONS), sources))
+_CONCAT = (2, 3, 4, 5)
+
+# Weights of an operation at width C and stride 1: depthwise (times C), pointwise (times C * C), batch norms.
+_WEIGHTS = {
+    "sep_conv_3x3": (2 * 9, 2, 2),
+    "sep_conv_5x5": (2 * 25, 2, 2),
+    "dil_conv_3x3": (9, 1, 1),
+    "dil_conv_5x5": (25, 1, 1),
+}
+_FACTORIZED_REDUCE = (0, 1, 1)
+
+_TINY_WIDTH = 3
+
+Pair = tuple[int, int]
+Cell = tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What surrounds the two cells: the stem, and ``(width, reduction)`` of every cell."""
+
+    stem: Literal["none", "cifar", "imagenet"]
+    stem_width: int
+    cells: tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True)
+class Darts:
+    """DARTS: a normal and a reduction cell.
+
+    A cell has two inputs (0: the output of the cell before the last, 1: of the last) and four nodes, 2 to 5. A node
+    sums two edges, each an operation on an earlier input or node; the cell's output concatenates the nodes::
+
+        0 --op--.
+                +--> node --.             2: from 0, 1         4: from 0, 1, 2, 3
+        1 --op--'            +--> output  3: from 0, 1, 2      5: from 0, 1, 2, 3, 4
+                three more --'
+
+    ``Arch.genes`` is ``(normal, reduce)``, each eight ``(operation, source)`` pairs with the operation's position in
+    :data:`OPERATIONS`; pairs ``2i`` and ``2i + 1`` belong to node ``i + 2``. The canonical text is the published
+    ``Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=[...], reduce_concat=[...])``.
+    Also read: ``range(2, 6)`` for ``[2, 3, 4, 5]``, tuples for lists, and NASLib's compact ``(((0, 6), ...), (...))``
+    of ``(source, code)`` pairs, whose codes leave out ``none``.
+
+    Size: sampling draws two distinct sources for each node and writes them in order, which gives 1 x 3 x 6 x 10 = 180
+    wirings and 7^8 operations per cell (8^8 with ``none``), so 1.04e9 cells and 1.08e18 architectures. Parsing accepts
+    more: both edges of a node from the same source, the two in either order, and ``none``.
+
+    Symmetries: the two edges of a node may be swapped; nodes that don't feed each other may be exchanged, which
+    reorders channels. Architectures that differ in this way are different values here.
+
+    Variants, all without auxiliary head and drop path:
+
+    - ``cifar``: the published CIFAR network, ``layers`` cells. Reduction cells, which double the width, stand at one
+      and two thirds of the depth.
+    - ``imagenet``: the published ImageNet network, whose stem shrinks the image to an eighth.
+    - ``swap_tiny``: what SWAP's released scorer builds: one reduction cell of width 6 with the image itself as both
+      inputs, pooling, classifier. It never sees the normal cell.
+    - ``swap_pair``: ours, to see both cells: a normal cell of width 3 with the image as both inputs, then a reduction
+      cell of width 6 with the image and the normal cell's output as inputs.
+
+    Attributes:
+        channels: Width of the first cells of the CIFAR network.
+        layers: Cells of the CIFAR network.
+        imagenet_channels: Width of the first cells of the ImageNet network.
+        imagenet_layers: Cells of the ImageNet network.
+        with_none: Whether sampling and mutation may draw the operation ``none``.
+        tied: Whether the reduction cell always equals the normal cell, as in SWAP's table of 1,000 trained networks.
+
+    Raises:
+        OptionError: A setting is too small.
+    """
+
+    channels: int = 36
+    layers: int = 20
+    imagenet_channels: int = 48
+    imagenet_layers: int = 14
+    with_none: bool = False
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        # The ImageNet stem has a layer of half the width.
+        for setting, least in (("channels", 1), ("layers", 1), ("imagenet_channels", 2), ("imagenet_layers", 1)):
+            if getattr(self, setting) < least:
+                raise OptionError(
+                    f"Space darts was given {setting}={getattr(self, setting)!r}.",
+                    f"{setting} is a whole number, {least} or more.",
+                )
+
+    @property
+    def name(self) -> str:
+        """The registry's name."""
+        return "darts"
+
+    @property
+    def size(self) -> int:
+        """Number of texts that :meth:`sample` can draw."""
+        wirings = math.prod(math.comb(sources, 2) for sources in _SOURCES[::2])
+        cell: int = wirings * len(self._drawn) ** _PAIRS
+        return cell if self.tied else cell**2
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the networks."""
+        return ("cifar", "imagenet", "swap_tiny", "swap_pair")
+
+    @property
+    def scoring_variant(self) -> str:
+        """The smallest network that shows both cells."""
+        return "swap_pair"
+
+    @property
+    def task(self) -> TaskSpec:
+        """CIFAR-10."""
+        return TaskSpec.images(3, 32, 32, classes=10)
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """Draw every node's pair of sources and every operation uniformly."""
+        normal = self._sample_cell(rng)
+        return Arch(self.name, (normal, normal if self.tied else self._sample_cell(rng)))
+
+    def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
+        """Re-draw the operation or the source of one edge to another value.
+
+        Two distinct sources of a node stay distinct; where there is no third one to choose, the operation changes. A
+        node whose source changed is written with its sources in order.
+
+        Raises:
+            ArchError: ``arch`` is no architecture of this space.
+        """
+        cells = list(self._cells(arch))
+        kind = 0 if self.tied else int(rng.integers(2))
+        cells[kind] = self._mutate_cell(cells[kind], rng)
+        return Arch(self.name, (cells[0], cells[0]) if self.tied else tuple(cells))
+
+    def crossover(self, first: Arch, second: Arch, rng: np.random.Generator) -> Arch:
+        """Take each node of each cell, with both of its edges, from either parent.
+
+        Raises:
+            ArchError: A parent is no architecture of this space.
+        """
+        parents = self._cells(first), self._cells(second)
+        cells: list[Cell] = []
+        for kind in range(1 if self.tied else 2):
+            choice = rng.integers(2, size=_NODES).tolist()
+            cells.append(tuple(parents[choice[i // 2]][kind][i] for i in range(_PAIRS)))
+        return Arch(self.name, (cells[0], cells[-1]))
+
+    def parse(self, text: str) -> Arch:
+        """Read a ``Genotype(...)`` text or NASLib's compact form, without running any of it.
+
+        Raises:
+            ArchError: The text is neither, or its cells are no DARTS cells, or differ in a tied space.
+        """
+        arch = Arch(self.name, _read_cells(_read(text)))
+        self._cells(arch)
+        return arch
+
+    def format(self, arch: Arch) -> str:
+        """The ``Genotype(...)`` text, with pairs in the order of ``arch``.
+
+        Raises:
+            ArchError: ``arch`` is no architecture of this space.
+        """
+        normal, reduce = (
+            "[" + ", ".join(f"('{OPERATIONS[op]}', {source})" for op, source in cell) + "]"
+            for cell in self._cells(arch)
+        )
+        concat = list(_CONCAT)
+        return f"Genotype(normal={normal}, normal_concat={concat}, reduce={reduce}, reduce_concat={concat})"
+
+    def encode(self, arch: Arch) -> np.ndarray:
+        """One-hot operation and one-hot source of every edge, normal cell first.
+
+        Returns:
+            Shape ``(184,)``, float32: for each edge 8 numbers for the operation, then one for each possible source.
+
+        Raises:
+            ArchError: ``arch`` is no architecture of this space.
+        """
+        values = [value for cell in self._cells(arch) for pair in cell for value in pair]
+        widths = _FEATURES * 2
+        vector = np.zeros(sum(widths), dtype=np.float32)
+        starts = np.cumsum((0, *widths[:-1]))
+        vector[starts + np.array(values)] = 1.0
+        return vector
+
+    def decode(self, vector: np.ndarray) -> Arch | None:
+        """The inverse of :meth:`encode`; ``None`` if the vector is no architecture of this space."""
+        widths = _FEATURES * 2
+        if vector.shape != (sum(widths),):
+            return None
+        values: list[int] = []
+        for part in np.split(vector, np.cumsum(widths)[:-1]):
+            hot = np.flatnonzero(part)
+            if len(hot) != 1 or part[hot[0]] != 1:
+                return None
+            values.append(int(hot[0]))
+        pairs = tuple(zip(values[::2], values[1::2], strict=True))
+        arch = Arch(self.name, (pairs[:_PAIRS], pairs[_PAIRS:]))
+        try:
+            self._cells(arch)
+        except ArchError:
+            return None
+        return arch
+
+    def measure(self, arch: Arch, task: TaskSpec | None = None, *, variant: str | None = None) -> Size:
+        """Exactly the size of ``build(arch, task, variant=variant)``, by arithmetic.
+
+        Raises:
+            ArchError: ``arch`` is no architecture of this space.
+            UnknownNameError: There is no such variant.
+            OptionError: The task's input is no image.
+        """
+        cells = self._cells(arch)
+        layout = self._layout(variant)
+        channels, height, width = _image_shape(task or self.task)
+        classes = (task or self.task).outputs
+        parameters = macs = 0
+
+        def halve() -> None:
+            nonlocal height, width
+            height, width = (height + 1) // 2, (width + 1) // 2
+
+        def add(weights: int, normalised: int) -> None:
+            # Everything is counted at the resolution it writes; a norm has two vectors and no multiplications.
+            nonlocal parameters, macs
+            parameters += weights + 2 * normalised
+            macs += weights * height * width
+
+        stem_width = layout.stem_width
+        if layout.stem == "cifar":
+            add(9 * channels * stem_width, stem_width)
+        elif layout.stem == "imagenet":
+            half = stem_width // 2
+            for c_in, c_out in ((channels, half), (half, stem_width), (stem_width, stem_width)):
+                halve()
+                add(9 * c_in * c_out, c_out)
+        before_last = last = channels if layout.stem == "none" else stem_width
+        weights_of = {reduction: _cell_weights(cells[reduction], reduction=reduction) for reduction in (False, True)}
+        for cell_width, reduction in layout.cells:
+            # Both inputs are brought to the resolution of the last cell, so the first may be a FactorizedReduce or not.
+            add((before_last + last) * cell_width, 2 * cell_width)
+            if reduction:
+                halve()
+            depthwise, pointwise, norms = weights_of[reduction]
+            add(depthwise * cell_width + pointwise * cell_width**2, norms * cell_width)
+            before_last, last = last, _NODES * cell_width
+        return Size(parameters + (last + 1) * classes, macs + last * classes)
+
+    def build(self, arch: Arch, task: TaskSpec | None = None, *, variant: str | None = None) -> "nn.Module":
+        """Build the network with torch's default initialisation.
+
+        Images of any size and number of channels are taken. The swap variants keep their widths of 3 and 6 for any
+        number of image channels.
+
+        Raises:
+            ArchError: ``arch`` is no architecture of this space.
+            UnknownNameError: There is no such variant.
+            OptionError: The task's input is no image.
+        """
+        from subshot.networks.darts import DartsNetwork
+
+        normal, reduce = ([(OPERATIONS[op], source) for op, source in cell] for cell in self._cells(arch))
+        layout = self._layout(variant)
+        channels, _, _ = _image_shape(task or self.task)
+        return DartsNetwork(
+            normal,
+            reduce,
+            cells=layout.cells,
+            stem=layout.stem,
+            stem_width=layout.stem_width,
+            image_channels=channels,
+            classes=(task or self.task).outputs,
+        )
+
+    @property
+    def _drawn(self) -> tuple[int, ...]:
+        return tuple(range(0 if self.with_none else 1, len(OPERATIONS)))
+
+    def _sample_cell(self, rng: np.random.Generator) -> Cell:
+        ops = rng.choice(self._drawn, size=_PAIRS).tolist()
+        sources = [
+            source
+            for count in _SOURCES[::2]
+            for source in sorted(rng.choice(count, size=2, replace=False, shuffle=False).tolist())
+        ]
+        return tuple(zip(ops, sources, strict=True))
+
+    def _mutate_cell(self, cell: Cell, rng: np.random.Generator) -> Cell:
+        index = int(rng.integers(_PAIRS))
+        op, source = cell[index]
+        partner = cell[index ^ 1]
+        sources = [s for s in range(_SOURCES[index]) if s not in (source, partner[1])]
+        pairs = list(cell)
+        if sources and rng.integers(2):
+            first = index & ~1
+            changed = [(op, int(rng.choice(sources))), partner]
+            pairs[first : first + 2] = sorted(changed, key=lambda pair: pair[1])
+        else:
+            pairs[index] = (int(rng.choice([o for o in self._drawn if o != op])), source)
+        return tuple(pairs)
+
+    def _layout(self, variant: str | None) -> _Layout:
+        match variant or self.variants[0]:
+            case "cifar":
+                return _Layout("cifar", 3 * self.channels, _stack(self.channels, self.layers))
+            case "imagenet":
+                return _Layout("imagenet", self.imagenet_channels, _stack(self.imagenet_channels, self.imagenet_layers))
+            case "swap_tiny":
+                return _Layout("none", 0, ((2 * _TINY_WIDTH, True),))
+            case "swap_pair":
+                return _Layout("none", 0, ((_TINY_WIDTH, False), (2 * _TINY_WIDTH, True)))
+            case unknown:
+                raise UnknownNameError.of("variant of darts", unknown, self.variants)
+
+    def _cells(self, arch: Arch) -> tuple[Cell, Cell]:
+        """The two cells of ``arch``, checked."""
+        if arch.space != self.name or len(arch.genes) != 2:
+            raise ArchError(f"{arch!r} is no architecture of the space darts.", "Get one by sample or parse.")
+        for kind, cell in zip(("normal", "reduction"), arch.genes, strict=True):
+            if len(cell) != _PAIRS:
+                raise ArchError(f"The {kind} cell has {len(cell)} edges.", f"A DARTS cell has {_PAIRS}.")
+            for index, (op, source) in enumerate(cell):
+                if not 0 <= source < _SOURCES[index]:
+                    raise ArchError(
+                        f"Edge {index} of the {kind} cell comes from {source!s:.20}.",
+                        f"It enters node {index // 2 + 2}, so it comes from 0 to {_SOURCES[index] - 1}.",
+                    )
+                if not 0 <= op < len(OPERATIONS):
+                    raise ArchError(
+                        f"Edge {index} of the {kind} cell has operation {op}.", f"Codes are 0 to {len(OPERATIONS) - 1}."
+                    )
+        normal, reduce = arch.genes
+        if self.tied and normal != reduce:
+            raise ArchError(
+                "The normal and the reduction cell differ, and this space is tied.", "Use darts(tied=false) for it."
+            )
+        return normal, reduce
+
+
+SPACES.register("darts", Darts)
+
+
+def _stack(channels: int, layers: int) -> tuple[tuple[int, bool], ...]:
+    """``(width, reduction)`` of each cell: reductions, which double the width, at one and two thirds of the depth."""
+    reductions = {layers // 3, 2 * layers // 3}
+    return tuple((channels * 2 ** sum(r <= i for r in reductions), i in reductions) for i in range(layers))
+
+
+def _cell_weights(cell: Cell, *, reduction: bool) -> tuple[int, int, int]:
+    """Depthwise weights (times the width), pointwise weights (times its square) and batch norms of a cell's edges."""
+    depthwise = pointwise = norms = 0
+    for op, source in cell:
+        weights = _WEIGHTS.get(OPERATIONS[op], (0, 0, 0))
+        if OPERATIONS[op] == "skip_connect" and reduction and source < 2:
+            weights = _FACTORIZED_REDUCE
+        depthwise, pointwise, norms = depthwise + weights[0], pointwise + weights[1], norms + weights[2]
+    return depthwise, pointwise, norms
+
+
+def _image_shape(task: TaskSpec) -> tuple[int, int, int]:
+    try:
+        return task.image_shape
+    except ValueError:
+        shapes = ", ".join(str(spec.shape) for spec in task.inputs)
+        raise OptionError(
+            f"A DARTS network takes one image; the task has inputs of shape {shapes}.", "Use image data."
+        ) from None
+
+
+# Reading texts: nothing is evaluated. The syntax tree is turned into plain values, and what isn't expected is refused.
+
+# Far above the 420 characters of a genotype, and low enough that the parser can't be made to work for long.
+_LONGEST_TEXT = 4000
+# All that the accepted forms need; without operators, dots and backslashes little is left to parse.
+_TEXT = re.compile(r"[A-Za-z0-9_'\"\[\](),=\s]*", re.ASCII)
+_FIELDS = {"normal", "normal_concat", "reduce", "reduce_concat"}
+
+
+def _refuse(what: str) -> ArchError:
+    return ArchError(
+        f"This text is no DARTS genotype: {what}.",
+        f"Write Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat={list(_CONCAT)}, reduce=..., "
+        f"reduce_concat={list(_CONCAT)}) with eight pairs in each cell.",
+    )
+
+
+def _read(text: str) -> object:
+    """The text as plain values: a dict of fields for ``Genotype(...)``, tuples, whole numbers and names."""
+    if len(text) > _LONGEST_TEXT:
+        raise _refuse(f"it has {len(text)} characters, more than {_LONGEST_TEXT}")
+    if not _TEXT.fullmatch(text):
+        raise _refuse("it has characters that no genotype needs")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _refuse("it can't be read") from None
+    match tree:
+        case ast.Call(func=ast.Name(id="Genotype"), args=[], keywords=keywords):
+            if sorted(str(keyword.arg) for keyword in keywords) != sorted(_FIELDS):
+                raise _refuse(f"its fields must be {', '.join(sorted(_FIELDS))}, each once")
+            return {keyword.arg: _plain(keyword.value) for keyword in keywords}
+        case _:
+            return _plain(tree)
+
+
+def _plain(node: ast.expr) -> object:
+    match node:
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return tuple(_plain(item) for item in items)
+        case ast.Constant(value=str() | int() as value) if not isinstance(value, bool):
+            return value
+        case ast.Call(func=ast.Name(id="list"), args=[ast.Call(func=ast.Name(id="range")) as inner], keywords=[]):
+            return _plain(inner)
+        case ast.Call(func=ast.Name(id="range"), args=bounds, keywords=[]):
+            if tuple(_plain(bound) for bound in bounds) == (_CONCAT[0], _CONCAT[-1] + 1):
+                return _CONCAT
+    raise _refuse("it may hold lists, tuples, whole numbers, names in quotes and range(2, 6), nothing else")
+
+
+def _read_cells(plain: object) -> tuple[Cell, ...]:
+    """The two cells of either form; :meth:`Darts.parse` checks their lengths and sources."""
+    if isinstance(plain, dict):
+        for name in ("normal_concat", "reduce_concat"):
+            if plain[name] != _CONCAT:
+                raise _refuse(f"{name} must be {list(_CONCAT)}, as the output is made of all four nodes")
+        return tuple(_read_cell(plain[name], OPERATIONS, op_at=0) for name in ("normal", "reduce"))
+    if not isinstance(plain, tuple) or len(plain) != 2:
+        raise _refuse("it is neither Genotype(...) nor two cells of (source, code) pairs")
+    # NASLib's codes have no `none`, so that 0 is our 1.
+    return tuple(_read_cell(cell, (None, *range(len(OPERATIONS) - 1)), op_at=1) for cell in plain)
+
+
+def _read_cell(pairs: object, operations: tuple[object, ...], *, op_at: int) -> Cell:
+    cell: list[Pair] = []
+    for pair in pairs if isinstance(pairs, tuple) else (pairs,):
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise _refuse(f"{pair!r:.60} is no pair of an operation and a source")
+        op, source = pair[op_at], pair[1 - op_at]
+        if op not in operations or not isinstance(source, int):
+            known = ", ".join(str(name) for name in operations if name is not None)
+            raise _refuse(f"{pair!r:.60} has no operation out of {known}, or no source")
+        cell.append((operations.index(op), source))
+    return tuple(cell)

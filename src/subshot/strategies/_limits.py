@@ -1,0 +1,117 @@
+"""Search inside limits: a space that only yields architectures whose costs are low enough.
+
+Costs are checked before anything is scored, and no strategy has to know about limits.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from subshot._types import Arch
+from subshot.errors import InfeasibleError
+from subshot.spaces._space import Crossable, Enumerable, Space
+
+# Draws in a row outside the limits before giving up: a share of one in a thousand is missed once in 22,000 times.
+_PATIENCE = 10_000
+
+# Spaces up to this size are listed when sampling finds nothing, so that the answer is certain.
+_LISTABLE = 100_000
+
+Costs = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds by cost name, for example ``{"params": 1e6}``.
+
+    Attributes:
+        bounds: Highest value allowed for each limited cost.
+    """
+
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    def excess(self, costs: Costs) -> float:
+        """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside."""
+        return max((costs[name] / bound if bound > 0 else np.inf for name, bound in self.bounds.items()), default=0.0)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} <= {bound:,.0f}" for name, bound in sorted(self.bounds.items())) or "none"
+
+
+class LimitedSpace:
+    """A view of a space that redraws whatever is outside the limits.
+
+    Args:
+        space: The whole space.
+        limits: Upper bounds.
+        costs: Costs of an architecture by name.
+    """
+
+    def __init__(self, space: Space, limits: Limits, costs: Callable[[Arch], Costs]) -> None:
+        self._space = space
+        self._limits = limits
+        self._costs = costs
+        self._listed: list[Arch] | None = None
+
+    def inside(self, arch: Arch) -> bool:
+        """Whether the architecture meets every limit."""
+        return self._limits.excess(self._costs(arch)) <= 1
+
+    def sample(self, rng: np.random.Generator) -> Arch:
+        """Draw until an architecture is inside; a small space is listed if that takes long.
+
+        Raises:
+            InfeasibleError: None of many was; the nearest is named.
+        """
+        return self._redraw(lambda: self._space.sample(rng), _PATIENCE, lambda nearest: self._last_resort(nearest, rng))
+
+    def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
+        """Mutate until the result is inside; if no mutant of many is, draw a new sample."""
+        return self._redraw(lambda: self._space.mutate(arch, rng), _PATIENCE // 100, lambda _: self.sample(rng))
+
+    def _redraw(self, draw: Callable[[], Arch], patience: int, otherwise: Callable[[Arch], Arch]) -> Arch:
+        """Draw until inside; after ``patience`` draws, what ``otherwise`` makes of the nearest."""
+        nearest = draw()
+        for _ in range(patience):
+            if self.inside(nearest):
+                return nearest
+            nearest = min(nearest, draw(), key=self._excess)
+        return otherwise(nearest)
+
+    def _excess(self, arch: Arch) -> float:
+        return self._limits.excess(self._costs(arch))
+
+    def _last_resort(self, nearest: Arch, rng: np.random.Generator) -> Arch:
+        listed = isinstance(self._space, Enumerable) and self._space.size <= _LISTABLE
+        if isinstance(self._space, Enumerable) and listed:
+            if self._listed is None:
+                everything = list(self._space.architectures())
+                nearest = min(everything, key=self._excess)
+                self._listed = [arch for arch in everything if self.inside(arch)]
+            if self._listed:
+                return self._listed[int(rng.integers(len(self._listed)))]
+        costs = self._costs(nearest)
+        shown = ", ".join(f"{name} {costs[name]:,.0f}" for name in sorted(self._limits.bounds))
+        looked = f"No architecture of {self._space.name}" if listed else f"None of {_PATIENCE:,} sampled architectures"
+        raise InfeasibleError(
+            f"{looked} meets the limits ({self._limits}).",
+            f"The nearest has {shown}: {self._space.format(nearest)} - raise the limits, or see what is reachable "
+            f"with 'subshot profile --space {self._space.name}'.",
+        )
+
+
+class LimitedCrossableSpace(LimitedSpace):
+    """A limited view of a space with a crossover."""
+
+    def crossover(self, first: Arch, second: Arch, rng: np.random.Generator) -> Arch:
+        """Cross until the child is inside; parents that are inside are the last resort."""
+        space = self._space
+        assert isinstance(space, Crossable)
+        return self._redraw(lambda: space.crossover(first, second, rng), _PATIENCE // 100, lambda _: first)
+
+
+def limited(space: Space, limits: Limits, costs: Callable[[Arch], Costs]) -> LimitedSpace:
+    """The view of ``space`` inside ``limits``, with a crossover if the space has one."""
+    kind = LimitedCrossableSpace if isinstance(space, Crossable) else LimitedSpace
+    return kind(space, limits, costs)

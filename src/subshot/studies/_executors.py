@@ -1,0 +1,179 @@
+"""Run an evaluator over architectures: in this process or in worker processes, with the same results.
+
+Every evaluation runs on one torch thread wherever it runs, so that sums are added in the same order.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Protocol
+
+from subshot._types import Arch, Evaluation, Score
+from subshot.errors import OptionError
+from subshot.studies._evaluator import Evaluator
+
+
+class Executor(Protocol):
+    """Maps an evaluator over architectures."""
+
+    def run(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield (position in ``archs``, evaluation) as they are done, in any order."""
+        ...
+
+    def __enter__(self) -> "Executor": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class SerialExecutor:
+    """Evaluates in this process.
+
+    Args:
+        evaluator: What to run.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def run(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Evaluate one after the other."""
+        for position, arch in enumerate(archs):
+            with _one_thread():
+                evaluation = self._evaluator.evaluate([arch])[0]
+            yield position, evaluation
+
+    def __enter__(self) -> "SerialExecutor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class ProcessExecutor:
+    """Evaluates in worker processes, each with one torch thread; the evaluator and its batch are sent once to each.
+
+    A worker that dies (out of memory, say) costs no other evaluation: what was under way is tried again one at a time,
+    and the architecture that kills a worker twice is recorded as failed.
+
+    Args:
+        evaluator: What to run; must be picklable.
+        workers: Number of processes.
+    """
+
+    def __init__(self, evaluator: Evaluator, workers: int) -> None:
+        self._evaluator = evaluator
+        self._workers = workers
+        self._pool = self._start(workers)
+
+    def run(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
+        """Evaluate on all workers."""
+        try:
+            waiting: dict[Future[Evaluation], int] = {
+                self._pool.submit(_evaluate, arch): position for position, arch in enumerate(archs)
+            }
+        except BrokenProcessPool:  # a worker died between two calls
+            self._restart()
+            waiting = {self._pool.submit(_evaluate, arch): position for position, arch in enumerate(archs)}
+        lost: list[int] = []
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                position = waiting.pop(future)
+                try:
+                    evaluation = future.result()
+                except BrokenProcessPool:
+                    lost.append(position)
+                    continue
+                yield position, evaluation
+        if lost:
+            self._restart()
+            for position in sorted(lost):
+                yield position, self._retry(archs[position])
+
+    def _retry(self, arch: Arch) -> Evaluation:
+        try:
+            return self._pool.submit(_evaluate, arch).result()
+        except BrokenProcessPool:
+            self._restart()
+            names = [one.name for one in getattr(self._evaluator, "proxies", ())]
+            reason = "the worker process died while it evaluated this architecture, twice (out of memory?)"
+            return {name: Score.failed(reason) for name in names}
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        # Spawned, not forked: a forked process inherits torch's thread pools in an undefined state.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_set_up, initargs=(self._evaluator,))
+
+    def _restart(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start(self._workers)
+
+    def __enter__(self) -> "ProcessExecutor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=error is None, cancel_futures=True)
+
+
+def make_executor(evaluator: Evaluator, workers: int) -> Executor:
+    """Serial for one worker, processes for more.
+
+    Raises:
+        OptionError: Fewer than one worker.
+    """
+    if workers < 1:
+        raise OptionError(f"{workers} workers were asked for.", "At least one is needed.")
+    return SerialExecutor(evaluator) if workers == 1 else ProcessExecutor(evaluator, workers)
+
+
+_evaluator: Evaluator | None = None
+
+
+def _set_up(evaluator: Evaluator) -> None:
+    """Runs once in each worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Set before torch is imported, so that its thread pools are never made.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    global _evaluator
+    torch.set_num_threads(1)
+    _evaluator = evaluator
+
+
+def _end_with_parent() -> None:
+    """End this worker when the main process is gone, also after a kill that lets it clean nothing up."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _evaluate(arch: Arch) -> Evaluation:
+    assert _evaluator is not None
+    return _evaluator.evaluate([arch])[0]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

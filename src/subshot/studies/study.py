@@ -1,0 +1,428 @@
+"""Search a space and remember everything: ask, evaluate, commit, tell; after a kill continue as if nothing happened."""
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from subshot import __version__
+from subshot._choice import Choice
+from subshot._seeds import stable_rng
+from subshot._types import Evaluation, Protocol, Score, TaskSpec, Trial
+from subshot.costs._meter import Meter
+from subshot.errors import OptionError, StudyError
+from subshot.proxies._proxy import BoundProxy, bind
+from subshot.spaces._space import Space, get_space, space_settings
+from subshot.strategies._limits import Limits, limited
+from subshot.strategies._strategy import Strategy, fitness, make_strategy
+from subshot.studies._evaluator import ProxyEvaluator
+from subshot.studies._executors import Executor, make_executor
+from subshot.studies._store import Row, Store
+
+if TYPE_CHECKING:
+    import os
+
+    from subshot.data import DataLike
+
+# Trials asked for at a time. Independent of the number of workers, so that results are too.
+_ASK = 1_000
+
+# Trials without a new architecture, as a multiple of the budget, after which a search that only repeats itself ends.
+_STAGNATION = 20
+
+# Architectures sampled to calibrate a proxy that takes the sizes of a space.
+_CALIBRATION = 200
+
+
+@dataclass(frozen=True)
+class Found:
+    """An architecture with its objective and costs.
+
+    Attributes:
+        arch: Canonical text.
+        score: The objective.
+        costs: Costs of the network that would be trained, by name.
+    """
+
+    arch: str
+    score: Score
+    costs: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values; ``score`` is the number alone."""
+        return {"arch": self.arch, "score": self.score.to_dict()["value"], "costs": dict(self.costs)}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        evaluations: Distinct architectures evaluated or read from the store.
+        budget: How many will be.
+        best: The best so far.
+        seconds: Since the search began, this time.
+        resumed: How many of the evaluations were in the store already.
+    """
+
+    evaluations: int
+    budget: int
+    best: Found | None
+    seconds: float
+    resumed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search and its result.
+
+    Attributes:
+        status: ``done``, or ``interrupted`` by the user.
+        objective: Name of the score that was maximised.
+        best: The best architecture; ``None`` if none has a finite score.
+        front: Architectures that no other beats in score, parameters and MACs at once, best score first.
+        rows: Every trial in order.
+        evaluations: Distinct architectures evaluated.
+        seconds: Wall time, this time.
+        protocol: How every score was measured.
+        settings: What the study is; equal settings resume.
+        run: The run folder, if there is one.
+    """
+
+    status: Literal["done", "interrupted"]
+    objective: str
+    best: Found | None
+    front: tuple[Found, ...]
+    rows: tuple[Row, ...]
+    evaluations: int
+    seconds: float
+    protocol: Protocol
+    settings: Mapping[str, Any]
+    run: Path | None
+
+    def top(self, n: int) -> list[Found]:
+        """The best ``n`` distinct architectures, best first."""
+        return _ranked(self.rows, self.objective)[:n]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values, without the rows."""
+        return {
+            "status": self.status,
+            "best": self.best.to_dict() if self.best else None,
+            "front": [found.to_dict() for found in self.front],
+            "evaluations": self.evaluations,
+            "seconds": round(self.seconds, 3),
+            "protocol": self.protocol.to_dict(),
+            "run": str(self.run) if self.run else None,
+        }
+
+
+def search(
+    space: str | Choice | Space = "nasbench201",
+    *,
+    data: "DataLike" = "mnist_sample",
+    proxy: str | Sequence[str | Choice | BoundProxy] = "swap",
+    strategy: str | Choice = "swap_evolution",
+    budget: int = 1000,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    variant: str | None = None,
+    batch_size: int = 16,
+    samples: str = "random",
+    repeats: int = 1,
+    init: str = "default",
+    bn_mode: str = "batch",
+    seed: int = 0,
+    workers: int = 1,
+    out: "str | os.PathLike[str] | Callable[[str], Path] | None" = None,
+    fresh: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Study:
+    """Search a space for the architecture with the highest proxy score.
+
+    Args:
+        space: A space, or the name of one, with settings where wanted: ``"nasbench201(channels=8)"``.
+        data: Name of a data set, path, ``ImageData``, tensor or array of images, ``(images, labels)``, or a data
+            loader.
+        proxy: One or more proxies; the first is the objective, all are recorded.
+        strategy: A strategy, with options where wanted: ``"swap_evolution(population=100)"``.
+        budget: Distinct architectures to evaluate.
+        max_params: Highest number of parameters of the network that would be trained.
+        max_macs: Highest number of multiply-accumulate operations of one sample of that network.
+        variant: Which network of the space is scored; the space's scoring variant if not given.
+        batch_size: Samples in the batch, which is the same for every network.
+        samples: ``random`` samples by the seed, or the ``first`` in file order.
+        repeats: Initialisations averaged for a score.
+        init: Initialisation: ``default``, ``normal`` or ``kaiming``.
+        bn_mode: Batch norm by ``batch`` statistics, ``running`` statistics, or ``off``.
+        seed: Seed of the batch, the strategy and every initialisation.
+        workers: Processes; the result doesn't depend on it.
+        out: Run folder; an unfinished run in it continues. Without one, nothing is written. A function is given the
+            digest of the settings and returns the folder.
+        fresh: Start anew although the folder holds a run, which is moved aside.
+        on_progress: Called after every evaluation.
+
+    Raises:
+        SubshotError: Something given is unknown, out of range, or can't be used; the message says what to do.
+        InfeasibleError: No architecture found meets the limits; the nearest is named.
+    """
+    from subshot.data import take_batch
+
+    started = time.perf_counter()
+    if budget < 1:
+        raise OptionError(f"A budget of {budget} was given.", "At least one architecture must be evaluated.")
+    if init == "keep":
+        raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
+    space = get_space(space)
+    chosen = bind(proxy)
+    batch = take_batch(data, batch_size, samples=samples, seed=seed)
+    protocol = Protocol(
+        data=batch.name,
+        data_digest=batch.digest,
+        samples=batch.samples,
+        batch_size=len(batch.inputs),
+        repeats=repeats,
+        input_shape=tuple(batch.inputs.shape[1:]),
+        variant=_variant(space, variant),
+        network=tuple(sorted(space_settings(space).items())),
+        initialisation=init,
+        batch_norm=bn_mode,
+        seed=seed,
+        version=__version__,
+    )
+    _check(protocol)
+    limits = Limits({k: v for k, v in {"params": max_params, "macs": max_macs}.items() if v is not None})
+    proxies = tuple(_calibrate(one, space, batch.task, protocol) for one in chosen)
+    settings = {
+        "space": space.name,
+        "proxies": {one.name: dict(one.options) for one in proxies},
+        "objective": proxies[0].name,
+        "strategy": str(strategy),
+        "limits": dict(limits.bounds),
+        "classes": batch.task.outputs,
+        "protocol": protocol.to_dict(),
+    }
+    meter = Meter(space, batch.task)
+    chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
+    run = _run_folder(out, settings)
+    if fresh and run is not None:
+        _move_aside(run / "study.db")
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol)
+    driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
+    store_path = run / "study.db" if run is not None else Path(":memory:")
+    with Store(store_path, settings) as store, make_executor(evaluator, workers) as executor:
+        status = driver.run(store, executor)
+    ranked = _ranked(driver.rows, proxies[0].name)
+    study = Study(
+        status=status,
+        objective=proxies[0].name,
+        best=ranked[0] if ranked else None,
+        front=_front(ranked),
+        rows=tuple(driver.rows),
+        evaluations=len(driver.first_of),
+        seconds=time.perf_counter() - started,
+        protocol=protocol,
+        settings=settings,
+        run=run,
+    )
+    if run is not None:
+        _write_best(run, study)
+    return study
+
+
+class _Driver:
+    """The loop: ask, evaluate what is neither stored nor seen, commit, tell in order."""
+
+    def __init__(
+        self,
+        space: Space,
+        meter: Meter,
+        strategy: Strategy,
+        objective: str,
+        budget: int,
+        started: float,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.rows: list[Row] = []
+        self.first_of: dict[str, int] = {}
+        self._space = space
+        self._meter = meter
+        self._strategy = strategy
+        self._objective = objective
+        self._budget = budget
+        self._started = started
+        self._on_progress = on_progress
+        self._best: Found | None = None
+        self._evaluated = 0
+        self._resumed = 0
+
+    def run(self, store: Store, executor: Executor) -> Literal["done", "interrupted"]:
+        """Until the budget is spent, the strategy has nothing left, or the user interrupts."""
+        stored = store.rows()
+        try:
+            while len(self.first_of) < self._budget and len(self.rows) < _STAGNATION * self._budget:
+                trials = self._within_budget(self._strategy.ask(_ASK))
+                if not trials:
+                    break
+                for row in self._evaluate(trials, stored, store, executor):
+                    self.rows.append(row)
+                    self._strategy.tell(row.trial, row.scores)
+        except KeyboardInterrupt:
+            return "interrupted"
+        return "done"
+
+    def _within_budget(self, trials: Sequence[Trial]) -> list[Trial]:
+        new = set()
+        kept = []
+        for trial in trials:
+            text = self._space.format(trial.arch)
+            if text not in self.first_of and text not in new:
+                if len(self.first_of) + len(new) == self._budget:
+                    break
+                new.add(text)
+            kept.append(trial)
+        return kept
+
+    def _evaluate(
+        self, trials: Sequence[Trial], stored: Mapping[int, Row], store: Store, executor: Executor
+    ) -> list[Row]:
+        """Rows of ``trials`` in their order, all of them committed."""
+        rows: dict[int, Row] = {}
+        new: list[Trial] = []
+        for trial in trials:
+            text = self._space.format(trial.arch)
+            row = stored.get(trial.id)
+            if row is not None and row.arch != text:
+                raise StudyError(
+                    f"Trial {trial.id} of {store.path} is {row.arch}, but the strategy asks for {text}.",
+                    "The file was changed or written by other code; start anew with --fresh.",
+                )
+            first = self.first_of.setdefault(text, trial.id)
+            if row is not None:
+                rows[trial.id] = row
+                if first == trial.id:
+                    self._resumed += 1
+                    self._note(row)
+            elif first == trial.id:
+                new.append(trial)
+        for position, evaluation in executor.run([trial.arch for trial in new]):
+            row = self._row(new[position], evaluation)
+            store.add(row)
+            rows[row.trial] = row
+            self._note(row)
+        known = {row.trial: row for row in self.rows}
+        for trial in trials:
+            if trial.id not in rows:
+                first = self.first_of[self._space.format(trial.arch)]
+                source = rows.get(first) or known[first]
+                row = replace(source, trial=trial.id, same_as=first)
+                store.add(row)
+                rows[trial.id] = row
+        return [rows[trial.id] for trial in trials]
+
+    def _row(self, trial: Trial, evaluation: Evaluation) -> Row:
+        return Row(trial.id, self._space.format(trial.arch), evaluation, self._meter.costs(trial.arch))
+
+    def _note(self, row: Row) -> None:
+        self._evaluated += 1
+        value = fitness(row.scores, self._objective)
+        if row.scores[self._objective].ok and (self._best is None or value > self._best.score.value):
+            self._best = Found(row.arch, row.scores[self._objective], row.costs)
+        if self._on_progress is not None:
+            seconds = time.perf_counter() - self._started
+            self._on_progress(Progress(self._evaluated, self._budget, self._best, seconds, self._resumed))
+
+
+def _ranked(rows: Sequence[Row], objective: str) -> list[Found]:
+    """Distinct architectures with a finite objective, best first, the earlier first among equals."""
+    found = [
+        Found(row.arch, row.scores[objective], row.costs)
+        for row in rows
+        if row.same_as is None and row.scores[objective].ok
+    ]
+    return sorted(found, key=lambda one: -one.score.value)
+
+
+def _front(ranked: Sequence[Found]) -> tuple[Found, ...]:
+    """Those that no other equals or beats in everything and beats in something; best score first."""
+    front: list[Found] = []
+    for one in ranked:  # by falling score: only those before can dominate
+        if not any(
+            all(other.costs[name] <= value for name, value in one.costs.items())
+            and (other.score.value > one.score.value or other.costs != one.costs)
+            for other in front
+        ):
+            front.append(one)
+    return tuple(front)
+
+
+def _variant(space: Space, variant: str | None) -> str:
+    if variant is None:
+        return space.scoring_variant
+    if variant not in space.variants:
+        raise OptionError(
+            f"Space {space.name} has no network variant {variant!r}.", f"It has {', '.join(space.variants)}."
+        )
+    return variant
+
+
+def _check(protocol: Protocol) -> None:
+    """Refuse what would fail in every single evaluation."""
+    from subshot.networks.initialisation import INITIALISATIONS
+    from subshot.proxies._prepare import BATCH_NORM_MODES
+
+    for kind, value, allowed in (
+        ("initialisation", protocol.initialisation, INITIALISATIONS),
+        ("batch-norm mode", protocol.batch_norm, BATCH_NORM_MODES),
+    ):
+        if value not in allowed:
+            raise OptionError(f"There is no {kind} {value!r}.", f"Use one of {', '.join(allowed)}.")
+    if protocol.repeats < 1:
+        raise OptionError(f"{protocol.repeats} repeats were asked for.", "At least one is needed.")
+
+
+def _calibrate(proxy: BoundProxy, space: Space, task: TaskSpec, protocol: Protocol) -> BoundProxy:
+    """Fill options that are not given from the sizes of sampled networks of the scored variant."""
+    if proxy.info.calibrate is None or all(value is not None for value in proxy.options.values()):
+        return proxy
+    rng = stable_rng(protocol.seed, "calibration")
+    meter = Meter(space, task, variant=protocol.variant)
+    sizes = [meter.size(space.sample(rng)).parameters for _ in range(_CALIBRATION)]
+    return proxy.with_options(proxy.info.calibrate(sizes))
+
+
+def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:
+    if out is None:
+        return None
+    if callable(out):
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return Path(out(digest[:12]))
+    return Path(out)
+
+
+def _move_aside(path: Path) -> None:
+    """Rename an old study with its log, so that starting anew loses nothing."""
+    if not path.exists():
+        return
+    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.old{n}").exists())
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            old = path.with_name(path.name + suffix)
+            if old.exists():
+                old.rename(path.with_name(f"{path.name}.old{number}{suffix}"))
+    except OSError as error:
+        raise StudyError(f"{path} can't be moved aside: {error}.", "Choose another folder.") from error
+
+
+def _write_best(run: Path, study: Study) -> None:
+    """Replace ``best.json`` at once, so that a kill leaves the old one or the new one."""
+    temporary = run / "best.json.new"
+    try:
+        temporary.write_text(json.dumps(study.to_dict(), indent=2, allow_nan=False) + "\n")
+        temporary.replace(run / "best.json")
+    except OSError as error:
+        raise StudyError(f"{run / 'best.json'} can't be written: {error}.", "Check the folder.") from error
