@@ -14,6 +14,7 @@ from subshot.errors import OptionError, UnknownNameError
 Value = bool | int | float | str | None
 
 _FORM = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 _WORDS: dict[str, Value] = {"true": True, "false": False, "none": None}
 
 
@@ -109,7 +110,7 @@ def check_options(owner: str, options: Mapping[str, Value], defaults: Mapping[st
             fits = True
         if not fits:
             raise OptionError(
-                f"{owner} was given {key}={value!r}.", f"{key} takes a {type(default).__name__}, like {default!r}."
+                f"{owner} was given {key}={value!r}.", f"{key} takes {_KINDS[type(default)]}, like {_format(default)}."
             )
         checked[key] = value
     return checked

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from subshot.errors import OptionError
+
 Status = Literal["ok", "nan", "inf", "-inf", "not_applicable", "failed"]
 
 
@@ -66,10 +68,11 @@ class TaskSpec:
         """``(channels, height, width)`` of a task with one image input.
 
         Raises:
-            ValueError: The task has several inputs or the input is no image.
+            OptionError: The task has several inputs or the input is no image.
         """
         if len(self.inputs) != 1 or len(self.inputs[0].shape) != 3:
-            raise ValueError(f"not a task with one image input: {self.inputs}")
+            shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in self.inputs)
+            raise OptionError(f"The task has the inputs {shapes}.", "This space takes one input of images (C, H, W).")
         channels, height, width = self.inputs[0].shape
         return channels, height, width
 

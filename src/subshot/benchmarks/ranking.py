@@ -71,12 +71,16 @@ def rank(scores: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Ranking:
     """
     scores, truth = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if scores.shape != truth.shape or scores.ndim != 1:
-        raise DataError(f"Scores of shape {scores.shape} and truth of shape {truth.shape} were given.", "Give two lists.")
+        raise DataError(
+            f"Scores of shape {scores.shape} and truth of shape {truth.shape} were given.", "Give two lists."
+        )
     if not np.isfinite(truth).all():
         raise DataError(f"{int((~np.isfinite(truth)).sum())} true values are not finite.", "Leave these rows out.")
     finite = np.isfinite(scores)
     if finite.sum() < 3:
-        raise DataError(f"Only {int(finite.sum())} of {len(scores)} scores are finite.", "A ranking needs at least three.")
+        raise DataError(
+            f"Only {int(finite.sum())} of {len(scores)} scores are finite.", "A ranking needs at least three."
+        )
     kept, true = scores[finite], truth[finite]
     draws = stable_rng(seed, "bootstrap").integers(len(kept), size=(_RESAMPLES, len(kept)))
     return Ranking(

@@ -5,14 +5,18 @@ many times faster than visiting each layer.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from subshot._seeds import stable_seed
 from subshot.errors import OptionError
+
+T = TypeVar("T", bound=Tensor)
 
 INITIALISATIONS = ("keep", "default", "normal", "kaiming")
 
@@ -26,8 +30,9 @@ class Initialiser:
     - ``normal``: N(0, 1) without regard to fan-in, biases 0 (SWAP's and Zen's scorers).
     - ``kaiming``: N(0, 2/fan-in), biases 0.
 
-    Norm layers get weight 1 and bias 0 in the last three. Layers that are neither (embeddings, attention, recurrent)
-    follow their own reset rule. Bare parameters that no layer can re-draw stay as they are; :attr:`kept` counts them.
+    Norm layers get weight 1, bias 0 and fresh running statistics in the last three. Layers that are neither
+    (embeddings, attention, recurrent) follow their own reset rule. Parameters that no rule reaches stay as they are:
+    bare ones, and those that stand in for a weight (weight norm, pruning); :attr:`kept` counts them.
 
     Args:
         network: The network; its parameters must not be replaced by other tensors afterwards.
@@ -43,7 +48,8 @@ class Initialiser:
         self.how = how
         self._ones: list[Tensor] = []
         self._zeros: list[Tensor] = []
-        self._resets: list[Callable[[], object]] = []
+        self._resets: list[tuple[nn.Module, Callable[[], object]]] = []
+        self._planned: set[int] = set()
         self.kept = 0
         drawn: list[tuple[Tensor, float]] = []
         if how != "keep":
@@ -52,9 +58,10 @@ class Initialiser:
         self._drawn = [tensor for tensor, _ in drawn]
         sizes = [tensor.numel() for tensor in self._drawn]
         # Drawn on the CPU in float32 whatever the network's device and type, so that all of them get the same weights.
-        self._flat = torch.empty(sum(sizes))
+        self._flat = torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
         self._scale = torch.repeat_interleave(
-            torch.tensor([scale for _, scale in drawn]), torch.tensor(sizes, dtype=torch.int64)
+            torch.tensor([scale for _, scale in drawn], dtype=torch.float32, device="cpu"),
+            torch.tensor(sizes, dtype=torch.int64, device="cpu"),
         )
         parts = torch.split(self._flat, sizes) if sizes else ()
         self._views = [part.view_as(tensor) for part, tensor in zip(parts, self._drawn, strict=True)]
@@ -69,12 +76,25 @@ class Initialiser:
         """
         if self.how == "keep":
             return
-        if self._resets:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                for reset in self._resets:
-                    reset()
-        generator = torch.Generator().manual_seed(seed)
+        # A module's own rule may cover layers inside it. It has the last word on the default, and none on the others.
+        if self.how == "default":
+            self._draw_flat(seed)
+            self._run_resets(seed)
+        else:
+            self._run_resets(seed)
+            self._draw_flat(seed)
+
+    def _run_resets(self, seed: int) -> None:
+        if not self._resets:
+            return
+        with torch.random.fork_rng(devices=[]):
+            # Another seed than the flat draw's: from the same one, both would draw the same numbers.
+            torch.default_generator.manual_seed(stable_seed(seed, "reset"))
+            for module, reset in reversed(self._resets):  # inner modules first, as when the network was built
+                _run_on_cpu(module, reset)
+
+    def _draw_flat(self, seed: int) -> None:
+        generator = torch.Generator("cpu").manual_seed(seed)
         if self.how == "default":
             self._flat.uniform_(-1, 1, generator=generator)
         else:
@@ -89,26 +109,47 @@ class Initialiser:
             torch._foreach_zero_(self._zeros)
 
     def _plan(self, module: nn.Module, drawn: list[tuple[Tensor, float]]) -> None:
-        own = list(module.parameters(recurse=False))
+        # A parameter that several layers share is planned once.
+        own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in self._planned}
+        self._planned |= {id(parameter) for parameter in own.values()}
         if isinstance(module, (_ConvNd, nn.Linear)):
-            self._plan_layer(module, drawn)
+            self._plan_layer(own, drawn)
         elif isinstance(module, (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
-            self._ones += _present([module.weight])
-            self._zeros += _present([getattr(module, "bias", None)])
+            statistics = dict(module.named_buffers(recurse=False))
+            self._ones += _pop(own, "weight") + _pop(statistics, "running_var")
+            self._zeros += _pop(own, "bias") + _pop(statistics, "running_mean")
         elif own and (reset := getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))):
-            self._resets.append(reset)
-        else:
-            self.kept += sum(p.numel() for p in own)
+            self._resets.append((module, reset))
+            own = {}
+        self.kept += sum(parameter.numel() for parameter in own.values())
 
-    def _plan_layer(self, layer: _ConvNd | nn.Linear, drawn: list[tuple[Tensor, float]]) -> None:
-        fan_in = max(1, layer.weight[0].numel())
+    def _plan_layer(self, own: dict[str, nn.Parameter], drawn: list[tuple[Tensor, float]]) -> None:
+        """Plan weight and bias of a convolution or linear layer and take them out of ``own``."""
+        if "weight" not in own:  # shared and planned already, or computed from other parameters
+            return
+        weight, bias = own.pop("weight"), _pop(own, "bias")
+        fan_in = max(1, math.prod(weight.shape[1:]))
         scale = {"default": 1 / math.sqrt(fan_in), "normal": 1.0, "kaiming": math.sqrt(2 / fan_in)}[self.how]
-        drawn.append((layer.weight, scale))
+        drawn.append((weight, scale))
         if self.how == "default":
-            drawn += [(bias, scale) for bias in _present([layer.bias])]
+            drawn += [(tensor, scale) for tensor in bias]
         else:
-            self._zeros += _present([layer.bias])
+            self._zeros += bias
 
 
-def _present(tensors: Iterable[Tensor | None]) -> list[Tensor]:
-    return [tensor for tensor in tensors if tensor is not None]
+def _pop(tensors: dict[str, T], name: str) -> list[T]:
+    return [tensors.pop(name)] if name in tensors else []
+
+
+def _run_on_cpu(module: nn.Module, rule: Callable[[], object]) -> None:
+    """Run a layer's own rule on float32 tensors of the CPU, so that device and type don't change what is drawn."""
+    tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+    moved = [(t, t.data) for t in tensors if t.dtype != torch.float32 or t.device.type != "cpu"]
+    for tensor, original in moved:
+        tensor.data = original.to("cpu", torch.float32)
+    try:
+        rule()
+    finally:
+        for tensor, original in moved:
+            original.copy_(tensor.data)
+            tensor.data = original

@@ -37,8 +37,8 @@ def activation_functions() -> frozenset[Callable[..., Any]]:
 
 @cache
 def _clamps() -> frozenset[Callable[..., Any]]:
-    owners = (torch, Tensor)
-    return frozenset(getattr(o, n) for o in owners for n in ("clamp", "clamp_", "clamp_min", "clamp_min_"))
+    names = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_")
+    return frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in names)
 
 
 class ActivationMode(TorchFunctionMode):
@@ -64,7 +64,8 @@ class ActivationMode(TorchFunctionMode):
         """Run ``func``; record its result if it is an activation."""
         output = func(*args, **kwargs) if kwargs else func(*args)
         if func in self._activations or (func in self._clamps and _lower_bound(args, kwargs or {}) == 0):
-            self._record(output)
+            if output.is_floating_point():  # integers are clamped to be valid indices, not to be activated
+                self._record(output)
         return output
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from subshot._types import Cost
 from subshot.errors import NetworkError
 from subshot.proxies._capture import ActivationMode
+from subshot.proxies._macs import MacCounter
 from subshot.proxies._patterns import SignRecorder
 from subshot.proxies._proxy import Need
 
@@ -76,11 +76,14 @@ def look(network: nn.Module, inputs: Inputs, needs: Need, *, macs: int | None = 
 
     recorder, flops = _instruments(needs, samples, device, count_macs=bool(needs & Need.MACS) and macs is None)
     with torch.no_grad(), ExitStack() as stack:
+        # A copy: a network whose first operation is in place would change the batch for every later look.
+        own = {key: t.clone() for key, t in inputs.items()} if isinstance(inputs, Mapping) else inputs.clone()
         if flops is not None:
             stack.enter_context(flops)
         if recorder is not None:
-            stack.enter_context(ActivationMode(recorder.add))
-        output = network(**inputs) if isinstance(inputs, Mapping) else network(inputs)
+            record = flops.uncounted(recorder.add) if flops is not None else recorder.add
+            stack.enter_context(ActivationMode(record))
+        output = network(**own) if isinstance(own, dict) else network(own)
         tensors = _tensors(output)
         non_finite = sum(int((~torch.isfinite(t)).sum()) for t in tensors)
 
@@ -95,8 +98,7 @@ def look(network: nn.Module, inputs: Inputs, needs: Need, *, macs: int | None = 
         distinct_patterns=recorder.distinct if recorder else None,
         distinct_ternary=recorder.distinct_ternary if recorder else None,
         agreement=recorder.agreement if recorder else None,
-        # The counter counts a multiply-add as two operations.
-        macs=flops.get_total_flops() / 2 / samples if flops is not None else macs,
+        macs=flops.macs / samples if flops is not None else macs,
         non_finite=non_finite,
         outputs=sum(t.numel() for t in tensors),
         warnings=tuple(warnings),
@@ -106,7 +108,7 @@ def look(network: nn.Module, inputs: Inputs, needs: Need, *, macs: int | None = 
 
 def _instruments(
     needs: Need, samples: int, device: torch.device, *, count_macs: bool
-) -> tuple[SignRecorder | None, FlopCounterMode | None]:
+) -> tuple[SignRecorder | None, MacCounter | None]:
     wants_signs = bool(needs & (Need.PATTERNS | Need.TERNARY | Need.AGREEMENT))
     recorder = (
         SignRecorder(
@@ -119,7 +121,7 @@ def _instruments(
         if wants_signs
         else None
     )
-    return recorder, FlopCounterMode(display=False) if count_macs else None
+    return recorder, MacCounter() if count_macs else None
 
 
 def _batch(inputs: Inputs) -> tuple[int, torch.device]:

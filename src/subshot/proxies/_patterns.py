@@ -109,8 +109,10 @@ class SignRecorder:
             return
         self.calls += 1
         self.units += maps.shape[1]
-        for start in range(0, maps.shape[1], self._step):
-            self._add_slice(maps[:, start : start + self._step])
+        # In a network that runs under autocast, half-precision products would not be exact.
+        with torch.autocast(maps.device.type, enabled=False):
+            for start in range(0, maps.shape[1], self._step):
+                self._add_slice(maps[:, start : start + self._step])
 
     def _add_slice(self, values: Tensor) -> None:
         samples, units = values.shape
@@ -129,15 +131,25 @@ class SignRecorder:
     def _by_sample(self, activation: Tensor) -> Tensor | None:
         """View as (S, units), or None where no axis can be the samples."""
         value = activation.detach()
-        if value.dim() == 4 and not value.is_contiguous():
-            value = value.permute(0, 2, 3, 1)  # channels-last memory; the order of units doesn't matter
-        if value.dim() == 0 or value.is_complex():
+        axis = self._sample_axis(value.shape)
+        if axis is None:
             return None
-        if value.shape[0] == self.samples or (value.shape[0] % self.samples == 0 and value.shape[0] > 0):
-            return value.reshape(self.samples, -1)
-        if value.dim() > 1 and value.shape[1] == self.samples:
-            return value.transpose(0, 1).reshape(self.samples, -1)
-        return None
+        if axis == 1:
+            value = value.transpose(0, 1)
+        elif value.dim() == 4 and not value.is_contiguous():
+            value = value.permute(0, 2, 3, 1)  # channels-last memory; the order of units doesn't matter
+        return value.reshape(self.samples, value.numel() // self.samples)
+
+    def _sample_axis(self, shape: torch.Size) -> int | None:
+        if not shape or shape[0] == self.samples:
+            return 0 if shape else None
+        second = len(shape) > 1 and shape[1] == self.samples
+        # (tokens, samples, width) is far more common than a fold of sequences that are as long as the batch.
+        if second and len(shape) == 3:
+            return 1
+        if shape[0] > 0 and shape[0] % self.samples == 0:
+            return 0
+        return 1 if second else None
 
     @property
     def distinct(self) -> int | None:
@@ -164,7 +176,7 @@ def _packing_weights(bits: int) -> Tensor:
     start = 0
     while start < bits:
         width = min(_GROUPS[len(rows) % len(_GROUPS)], bits - start)
-        row = torch.zeros(bits)
+        row = torch.zeros(bits, dtype=torch.float32)
         row[start : start + width] = 2.0 ** torch.arange(width)
         rows.append(row)
         start += width

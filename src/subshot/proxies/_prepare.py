@@ -1,6 +1,6 @@
 """Set a network up for a look and put back everything as it was found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -24,7 +24,8 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
         network: Any module.
         batch_norm: ``batch``: normalise by the batch's statistics without updating the running ones. ``running``: by
             the stored statistics. ``off``: pass the input through.
-        keep_parameters: Save and restore parameters; needed if weights are re-drawn inside and the network is not ours.
+        keep_parameters: Save and restore what re-drawing the weights changes: parameters and the stored statistics of
+            batch norm. Needed if that is done inside and the network is not ours.
 
     Raises:
         OptionError: Unknown batch-norm mode.
@@ -35,7 +36,9 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
     norms = [module for module in modules if isinstance(module, _BatchNorm)]
     modes = [module.training for module in modules]
     tracking = [norm.track_running_stats for norm in norms]
-    buffers = [(buffer, buffer.clone()) for buffer in _changeable_buffers(network, norms, batch_norm)]
+    # A pass can't change the statistics of batch norm in any of the modes; drawing new weights does.
+    safe = set() if keep_parameters else set(norms)
+    buffers = _save_buffers(module for module in modules if module not in safe)
     parameters = [(p, p.detach().clone()) for p in network.parameters()] if keep_parameters else []
     gradients = [(p, p.grad) for p in network.parameters()]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
@@ -51,7 +54,7 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
                     norm.training = True
                     norm.track_running_stats = False
                 elif batch_norm == "off":
-                    hooks.append(norm.register_forward_hook(_pass_through))
+                    hooks.append(norm.register_forward_hook(_pass_through, with_kwargs=True))
             yield
         finally:
             for hook in hooks:
@@ -62,20 +65,37 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
             for norm, tracks in zip(norms, tracking, strict=True):
                 norm.track_running_stats = tracks
             with torch.no_grad():
-                for tensor, saved in [*buffers, *parameters]:
-                    tensor.copy_(saved)
+                for owner, name, buffer, values in buffers:
+                    owner._buffers[name] = buffer  # a forward pass may have put another tensor there
+                    if buffer is not None and values is not None:
+                        buffer.copy_(values)
+                for parameter, saved in parameters:
+                    parameter.copy_(saved)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
 
 
-def _changeable_buffers(network: nn.Module, norms: list[_BatchNorm], batch_norm: str) -> list[Tensor]:
-    """Buffers a pass might change; with tracking off or in evaluation mode those of batch norm are safe."""
-    safe = {id(buffer) for norm in norms for buffer in norm.buffers(recurse=False)}
-    return [buffer for buffer in network.buffers() if id(buffer) not in safe]
+def seed_random_state(network: nn.Module, seed: int) -> None:
+    """Seed torch's generators that :func:`prepared` puts back, for networks that draw numbers while they run."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device, also those not put back
+    for device in _cuda_devices(network):
+        torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
-def _pass_through(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return inputs[0]
+_SavedBuffer = tuple[nn.Module, str, Tensor | None, Tensor | None]
+
+
+def _save_buffers(modules: Iterable[nn.Module]) -> list[_SavedBuffer]:
+    """Owner, name, tensor and a copy of its values, for each buffer."""
+    return [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+    ]
+
+
+def _pass_through(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
+    return args[0] if args else kwargs["input"]
 
 
 def _cuda_devices(network: nn.Module) -> list[torch.device]:

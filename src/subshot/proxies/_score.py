@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from subshot._choice import Choice
 from subshot._seeds import stable_seed
@@ -14,7 +15,7 @@ from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
 from subshot.proxies._evidence import Evidence, Inputs, look
-from subshot.proxies._prepare import prepared
+from subshot.proxies._prepare import prepared, seed_random_state
 from subshot.proxies._proxy import BoundProxy, Need, Reading, bind
 
 Batch = Inputs | tuple[Inputs, Tensor | None]
@@ -50,9 +51,11 @@ def score(
 
     Raises:
         UnknownNameError: No proxy, or no option, has that name.
-        NetworkError: The batch is no batch.
+        NetworkError: The batch is no batch, or the network has parameters without a shape.
     """
     inputs, _ = split_batch(batch)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        raise NetworkError("The network has lazy parameters without a shape.", "Run it on a batch once, then score it.")
     protocol = protocol or Protocol(initialisation="keep", weights="given", seed=seed)
     chosen = bind(proxies)
     initialiser = Initialiser(network, protocol.initialisation)
@@ -94,7 +97,9 @@ def score_prepared(
     try:
         with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep_parameters and redraws):
             for repeat in range(protocol.repeats):
-                initialiser.draw(stable_seed(protocol.seed, identity, repeat))
+                seed = stable_seed(protocol.seed, identity, repeat)
+                initialiser.draw(seed)
+                seed_random_state(network, stable_seed(seed, "forward"))
                 looks.append(look(network, inputs, needs, macs=macs))
     except SubshotError:
         raise
@@ -146,7 +151,8 @@ def split_batch(batch: Batch) -> tuple[Inputs, Tensor | None]:
     """
     inputs, labels = batch if isinstance(batch, tuple) and len(batch) == 2 else (batch, None)
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+    given = tensors if labels is None else [*tensors, labels]
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in given):
         raise NetworkError(
             f"A batch of type {type(batch).__name__} was given.",
             "Give a tensor, a dict of tensors, or a tuple (inputs, labels) of these.",

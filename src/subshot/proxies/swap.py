@@ -13,6 +13,7 @@ SiLU has three values because large negative inputs underflow to zero: ``ternary
 both forms agree.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,18 @@ def swap(evidence: "Evidence", *, ternary: bool = False) -> Reading:
         return Reading(float("nan"), not_applicable="no activation function was seen in the forward pass")
     count = evidence.distinct_ternary if ternary else evidence.distinct_patterns
     assert count is not None
-    bound = (3.0 if ternary else 2.0) ** evidence.samples
+    # Beyond 600 samples the bound is out of reach and soon out of the range of a float.
+    bound = (3.0 if ternary else 2.0) ** evidence.samples if evidence.samples <= 600 else math.inf
     parts = {"units": float(evidence.units), "bound": bound, "activations": float(evidence.activations)}
     warnings = []
     if count > SATURATION * bound:
         warnings.append(
-            f"saturated: {count} of {bound:.0f} possible patterns at batch size {evidence.samples}; use a larger batch"
+            f"saturated: over {SATURATION:.0%} of the {bound:.0f} possible patterns at batch size {evidence.samples}; "
+            "use a larger batch"
         )
     elif count > SATURATION * evidence.units:
         warnings.append(
-            f"saturated: {count} patterns in {evidence.units} units, the score counts units; use a smaller batch"
+            f"saturated: over {SATURATION:.0%} of the {evidence.units} units have a pattern of their own, the score counts "
+            "units; use a smaller batch"
         )
     return Reading(float(count), parts, tuple(warnings))

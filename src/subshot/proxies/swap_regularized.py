@@ -65,7 +65,7 @@ def swap_regularized(
         fitted: mu and sigma were tuned on accuracies; the score says so.
 
     Raises:
-        OptionError: An unknown unit, or sigma that isn't positive.
+        OptionError: An unknown unit, mu or sigma that is no number, or sigma that isn't positive.
     """
     if unit not in UNITS:
         raise OptionError(f"There is no unit {unit!r} of size.", f"Use one of {', '.join(UNITS)}.")
@@ -75,6 +75,9 @@ def swap_regularized(
             not_applicable="mu and sigma are not given and there is no space to take sizes from; "
             "write swap_regularized(mu=..., sigma=..., unit=k)",
         )
+    for key, value in (("mu", mu), ("sigma", sigma)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise OptionError(f"{key} is {value!r}.", "It must be a number.")
     if not sigma > 0:
         raise OptionError(f"sigma is {sigma}.", "It must be positive.")
     plain = swap(evidence)

@@ -9,6 +9,7 @@ import numpy as np
 from subshot._choice import Choice, Value, check_options
 from subshot._registry import Registry
 from subshot._types import Arch, TaskSpec
+from subshot.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -185,6 +186,19 @@ def get_space(name: str | Choice | Space, settings: Mapping[str, Value] | None =
     options = check_options(f"space {choice.name}", {**choice.options, **(settings or {})}, defaults)
     space: Space = space_class(**options)
     return space
+
+
+def resolve_variant(space: Space, variant: str | None) -> str:
+    """The variant asked for, or the one that is trained if none is.
+
+    Raises:
+        UnknownNameError: The space has no such variant.
+    """
+    if variant is None:
+        return space.variants[0]
+    if variant not in space.variants:
+        raise UnknownNameError.of(f"variant of {space.name}", variant, space.variants)
+    return variant
 
 
 def list_spaces() -> list[str]:

@@ -148,6 +148,12 @@ class NasBench201:
             classes=task.outputs,
         )
 
+    def defect(self, arch: Arch) -> str | None:
+        """No path from input to output: the network's output is constant; true of 341 cells."""
+        return (
+            None if has_path(arch) else "no path leads from the cell's input to its output, so the output is constant"
+        )
+
     def measure(self, arch: Arch, task: TaskSpec | None = None, *, variant: str | None = None) -> Size:
         """Count parameters and MACs from the numbers of convolutions, without building anything.
 

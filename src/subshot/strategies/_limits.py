@@ -3,40 +3,24 @@
 Costs are checked before anything is scored, and no strategy has to know about limits.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
 
 from subshot._types import Arch
+from subshot.costs._descend import descend
+from subshot.costs._limits import Costs, Limits
 from subshot.errors import InfeasibleError
 from subshot.spaces._space import Crossable, Enumerable, Space
 
-# Draws in a row outside the limits before giving up: a share of one in a thousand is missed once in 22,000 times.
-_PATIENCE = 10_000
+# Draws in a row outside the limits before something better than luck is tried.
+_PATIENCE = 1_000
+
+# Walks towards the limits from random starts before they count as impossible.
+_WALKS = 10
 
 # Spaces up to this size are listed when sampling finds nothing, so that the answer is certain.
 _LISTABLE = 100_000
-
-Costs = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Upper bounds by cost name, for example ``{"params": 1e6}``.
-
-    Attributes:
-        bounds: Highest value allowed for each limited cost.
-    """
-
-    bounds: Mapping[str, float] = field(default_factory=dict)
-
-    def excess(self, costs: Costs) -> float:
-        """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside."""
-        return max((costs[name] / bound if bound > 0 else np.inf for name, bound in self.bounds.items()), default=0.0)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} <= {bound:,.0f}" for name, bound in sorted(self.bounds.items())) or "none"
 
 
 class LimitedSpace:
@@ -68,7 +52,7 @@ class LimitedSpace:
 
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
         """Mutate until the result is inside; if no mutant of many is, draw a new sample."""
-        return self._redraw(lambda: self._space.mutate(arch, rng), _PATIENCE // 100, lambda _: self.sample(rng))
+        return self._redraw(lambda: self._space.mutate(arch, rng), _PATIENCE // 10, lambda _: self.sample(rng))
 
     def _redraw(self, draw: Callable[[], Arch], patience: int, otherwise: Callable[[Arch], Arch]) -> Arch:
         """Draw until inside; after ``patience`` draws, what ``otherwise`` makes of the nearest."""
@@ -83,6 +67,7 @@ class LimitedSpace:
         return self._limits.excess(self._costs(arch))
 
     def _last_resort(self, nearest: Arch, rng: np.random.Generator) -> Arch:
+        """Where few architectures are inside: choose from the list of a small space, else walk there by mutations."""
         listed = isinstance(self._space, Enumerable) and self._space.size <= _LISTABLE
         if isinstance(self._space, Enumerable) and listed:
             if self._listed is None:
@@ -91,12 +76,17 @@ class LimitedSpace:
                 self._listed = [arch for arch in everything if self.inside(arch)]
             if self._listed:
                 return self._listed[int(rng.integers(len(self._listed)))]
+        for _ in range(0 if listed else _WALKS):
+            arch = descend(self._space, self._space.sample(rng), self._excess, rng, goal=1.0)
+            if self.inside(arch):
+                return arch
+            nearest = min(nearest, arch, key=self._excess)
         costs = self._costs(nearest)
         shown = ", ".join(f"{name} {costs[name]:,.0f}" for name in sorted(self._limits.bounds))
-        looked = f"No architecture of {self._space.name}" if listed else f"None of {_PATIENCE:,} sampled architectures"
         raise InfeasibleError(
-            f"{looked} meets the limits ({self._limits}).",
-            f"The nearest has {shown}: {self._space.format(nearest)} - raise the limits, or see what is reachable "
+            f"No architecture of {self._space.name}{'' if listed else ' that was found'} meets the limits "
+            f"({self._limits}).",
+            f"The nearest has {shown}: {self._space.format(nearest)} . Raise the limits, or see what is reachable "
             f"with 'subshot profile --space {self._space.name}'.",
         )
 
@@ -108,7 +98,7 @@ class LimitedCrossableSpace(LimitedSpace):
         """Cross until the child is inside; parents that are inside are the last resort."""
         space = self._space
         assert isinstance(space, Crossable)
-        return self._redraw(lambda: space.crossover(first, second, rng), _PATIENCE // 100, lambda _: first)
+        return self._redraw(lambda: space.crossover(first, second, rng), _PATIENCE // 10, lambda _: first)
 
 
 def limited(space: Space, limits: Limits, costs: Callable[[Arch], Costs]) -> LimitedSpace:

@@ -54,7 +54,9 @@ class ProxyEvaluator:
         import torch
 
         # Channels-last memory halves the time of a convolution on one CPU thread; the networks of our spaces accept it.
-        batch = torch.from_numpy(self.inputs)
+        batch = torch.from_numpy(self.inputs).to(self.protocol.device)
+        if batch.is_floating_point():
+            batch = batch.float()
         return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
 
     def _one(self, arch: Arch, batch: "Tensor") -> Evaluation:
@@ -66,7 +68,7 @@ class ProxyEvaluator:
             return {one.name: Score.not_applicable(defect) for one in self.proxies}
         variant = self.protocol.variant
         try:
-            network = self.space.build(arch, self.task, variant=variant)
+            network = self.space.build(arch, self.task, variant=variant).to(self.protocol.device)
             initialiser = Initialiser(network, self.protocol.initialisation)
         except SubshotError:
             raise

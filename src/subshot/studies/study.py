@@ -13,11 +13,12 @@ from subshot import __version__
 from subshot._choice import Choice
 from subshot._seeds import stable_rng
 from subshot._types import Evaluation, Protocol, Score, TaskSpec, Trial
+from subshot.costs._limits import Limits
 from subshot.costs._meter import Meter
 from subshot.errors import OptionError, StudyError
 from subshot.proxies._proxy import BoundProxy, bind
-from subshot.spaces._space import Space, get_space, space_settings
-from subshot.strategies._limits import Limits, limited
+from subshot.spaces._space import Space, get_space, resolve_variant, space_settings
+from subshot.strategies._limits import limited
 from subshot.strategies._strategy import Strategy, fitness, make_strategy
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
@@ -137,7 +138,9 @@ def search(
     init: str = "default",
     bn_mode: str = "batch",
     seed: int = 0,
+    device: str = "cpu",
     workers: int = 1,
+    executor: str = "auto",
     out: "str | os.PathLike[str] | Callable[[str], Path] | None" = None,
     fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -160,7 +163,9 @@ def search(
         init: Initialisation: ``default``, ``normal`` or ``kaiming``.
         bn_mode: Batch norm by ``batch`` statistics, ``running`` statistics, or ``off``.
         seed: Seed of the batch, the strategy and every initialisation.
+        device: Where networks run, for example ``cpu`` or ``cuda``.
         workers: Processes; the result doesn't depend on it.
+        executor: ``serial``, ``processes``, or ``auto``: processes for more than one worker.
         out: Run folder; an unfinished run in it continues. Without one, nothing is written. A function is given the
             digest of the settings and returns the folder.
         fresh: Start anew although the folder holds a run, which is moved aside.
@@ -187,15 +192,16 @@ def search(
         batch_size=len(batch.inputs),
         repeats=repeats,
         input_shape=tuple(batch.inputs.shape[1:]),
-        variant=_variant(space, variant),
+        variant=resolve_variant(space, variant or space.scoring_variant),
         network=tuple(sorted(space_settings(space).items())),
         initialisation=init,
         batch_norm=bn_mode,
+        device=device,
         seed=seed,
         version=__version__,
     )
     _check(protocol)
-    limits = Limits({k: v for k, v in {"params": max_params, "macs": max_macs}.items() if v is not None})
+    limits = Limits.of(params=max_params, macs=max_macs)
     proxies = tuple(_calibrate(one, space, batch.task, protocol) for one in chosen)
     settings = {
         "space": space.name,
@@ -214,8 +220,8 @@ def search(
     evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol)
     driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
     store_path = run / "study.db" if run is not None else Path(":memory:")
-    with Store(store_path, settings) as store, make_executor(evaluator, workers) as executor:
-        status = driver.run(store, executor)
+    with Store(store_path, settings) as store, make_executor(evaluator, workers, kind=executor) as mapper:
+        status = driver.run(store, mapper)
     ranked = _ranked(driver.rows, proxies[0].name)
     study = Study(
         status=status,
@@ -276,7 +282,7 @@ class _Driver:
         return "done"
 
     def _within_budget(self, trials: Sequence[Trial]) -> list[Trial]:
-        new = set()
+        new: set[str] = set()
         kept = []
         for trial in trials:
             text = self._space.format(trial.arch)
@@ -358,16 +364,6 @@ def _front(ranked: Sequence[Found]) -> tuple[Found, ...]:
         ):
             front.append(one)
     return tuple(front)
-
-
-def _variant(space: Space, variant: str | None) -> str:
-    if variant is None:
-        return space.scoring_variant
-    if variant not in space.variants:
-        raise OptionError(
-            f"Space {space.name} has no network variant {variant!r}.", f"It has {', '.join(space.variants)}."
-        )
-    return variant
 
 
 def _check(protocol: Protocol) -> None:

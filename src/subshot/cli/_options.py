@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+import os
+import re
+from typing import Annotated
+
+import click
+import typer
+
+_SIZES = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
+
+
+class _SizeType(click.ParamType[float]):
+    """A number with an optional magnitude: ``250k``, ``1.5M``."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmg]?)\s*", str(value).lower())
+        if match is None:
+            self.fail(f"{value!r} is not a size; write a number, 250k, 1M or 1.5G.", param, ctx)
+        return float(match[1]) * _SIZES[match[2]]
+
+
+SIZE = _SizeType()
+
+
+def usable_cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+SpaceName = Annotated[
+    str, typer.Option("--space", help="Search space, with settings where wanted: nasbench201(channels=8).")
+]
+Data = Annotated[
+    str, typer.Option("--data", help="Name of a data set (see 'subshot data'), image folder, .npz or CIFAR batches.")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples in the batch every network sees.")]
+Samples = Annotated[str, typer.Option("--samples", help="'random' by the seed, or the 'first' in file order.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Initialisations averaged for a score.")]
+BatchNormMode = Annotated[str, typer.Option("--bn-mode", help="Batch norm: 'batch' or 'running' statistics, or 'off'.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the batch, the search and every initialisation.")]
+Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1 ...")]
+Variant = Annotated[str | None, typer.Option("--variant", help="Which network of the space is scored.")]
+MaxParams = Annotated[
+    float | None, typer.Option("--max-params", click_type=SIZE, help="Most parameters allowed: 1M, 250k.")
+]
+MaxMacs = Annotated[
+    float | None, typer.Option("--max-macs", click_type=SIZE, help="Most multiply-accumulates of a sample allowed.")
+]

@@ -1,0 +1,49 @@
+"""Where things are printed: results on standard output, progress on standard error, JSON alone when asked for."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def error_console() -> Console:
+    """For progress, warnings and errors."""
+    return Console(stderr=True)
+
+
+def result_console(*, as_json: bool) -> Console:
+    """For tables: standard output, or standard error where standard output belongs to JSON."""
+    return Console(stderr=as_json)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One strict JSON object on standard output."""
+    typer.echo(json.dumps(values, allow_nan=False))
+
+
+def table(*columns: str, title: str | None = None, numbers: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns in ``numbers`` are aligned to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        right = column in numbers
+        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return made
+
+
+def number(value: float | None, digits: int = 6) -> str:
+    """A number for people: thousands separated, or as many digits as asked for."""
+    if value is None or not math.isfinite(value):
+        return "-" if value is None else str(value)
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.{digits}g}"
+
+
+def count(value: float) -> str:
+    """A count with its magnitude: 1.07 M, 153 k."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"

@@ -1,0 +1,33 @@
+"""``subshot data``: which data sets are here, and how to get the others."""
+
+from subshot.cli._options import Json
+from subshot.cli._output import print_json, result_console, table
+
+
+def data(as_json: Json = False) -> None:
+    """Show which data sets are found where, their licence, and how to get what is missing.
+
+    The environment variable SUBSHOT_DATA names the folder of data and tables.
+    """
+    from subshot.data import data_table
+
+    rows = data_table()
+    if as_json:
+        sets = [
+            {
+                "name": row.name,
+                "kind": row.kind,
+                "found": row.found,
+                "path": str(row.path) if row.path else None,
+                "licence": row.licence,
+                "how_to_get": row.how_to_get,
+            }
+            for row in rows
+        ]
+        print_json({"sets": sets})
+        return
+    made = table("data set", "kind", "found", "where or how to get it", "licence")
+    for row in rows:
+        where = str(row.path) if row.found and row.path else row.how_to_get
+        made.add_row(row.name, row.kind, "yes" if row.found else "no", where, row.licence)
+    result_console(as_json=False).print(made)

@@ -1,0 +1,69 @@
+"""``subshot list``: what there is, by name."""
+
+from typing import Annotated
+
+import typer
+
+from subshot.cli._options import Json
+from subshot.cli._output import print_json, result_console, table
+from subshot.errors import UnknownNameError
+
+# Rows, whose first value is the name, and column titles.
+_Listing = tuple[list[tuple[str, ...]], tuple[str, ...]]
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="spaces, proxies, strategies or data.")],
+    as_json: Json = False,
+) -> None:
+    """List the spaces, proxies, strategies or data sets by name."""
+    kinds = {"spaces": _spaces, "proxies": _proxies, "strategies": _strategies, "data": _data}
+    if kind not in kinds:
+        raise UnknownNameError.of("kind of things to list", kind, kinds)
+    rows, columns = kinds[kind]()
+    if as_json:
+        print_json({kind: [row[0] for row in rows]})
+        return
+    made = table(*columns)
+    for row in rows:
+        made.add_row(*row)
+    result_console(as_json=False).print(made)
+
+
+def _spaces() -> _Listing:
+    from subshot.spaces._space import get_space, list_spaces, space_settings
+
+    rows: list[tuple[str, ...]] = []
+    for name in list_spaces():
+        space = get_space(name)
+        settings = ", ".join(f"{key}={value}" for key, value in space_settings(space).items())
+        rows.append((name, f"{space.size:.4g}", ", ".join(space.variants), settings))
+    return rows, ("space", "architectures", "variants", "settings")
+
+
+def _proxies() -> _Listing:
+    from subshot.proxies._proxy import get_proxy, list_proxies
+
+    rows: list[tuple[str, ...]] = []
+    for name in list_proxies():
+        info = get_proxy(name)
+        options = ", ".join(f"{key}={value}" for key, value in info.defaults.items())
+        rows.append((name, info.formula, info.paper, "yes" if info.labels else "no", options))
+    return rows, ("proxy", "formula", "paper", "labels", "options")
+
+
+def _strategies() -> _Listing:
+    from subshot.strategies._strategy import STRATEGIES
+
+    rows: list[tuple[str, ...]] = []
+    for name in STRATEGIES:
+        info = STRATEGIES.get(name)
+        rows.append((name, info.paper, ", ".join(f"{key}={value}" for key, value in info.defaults.items())))
+    return rows, ("strategy", "paper", "options")
+
+
+def _data() -> _Listing:
+    from subshot.data import data_table
+
+    rows: list[tuple[str, ...]] = [(row.name, row.kind, "yes" if row.found else "no") for row in data_table()]
+    return rows, ("data set", "kind", "found")

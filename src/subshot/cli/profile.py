@@ -1,0 +1,59 @@
+"""``subshot profile``: what the networks of a space cost, before any search."""
+
+from typing import Annotated
+
+import typer
+
+from subshot.cli._options import Json, MaxMacs, MaxParams, Seed, SpaceName
+from subshot.cli._output import number, print_json, result_console, table
+
+
+def profile(
+    space: SpaceName = "nasbench201",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Data that sets input size and classes.", show_default="the space's"),
+    ] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what the smallest, middle and largest networks of a space cost, and whether limits can be met."""
+    from subshot.costs._limits import Limits
+    from subshot.costs.profile import profile as measure
+    from subshot.spaces._space import get_space
+
+    chosen = get_space(space)
+    task = chosen.task
+    if data is not None:
+        from subshot.data import load_images
+
+        task = load_images(data, limit=1_000).task()
+    limits = Limits(
+        {key: value for key, value in {"params": max_params, "macs": max_macs}.items() if value is not None}
+    )
+    found = measure(chosen, task, limits=limits, seed=seed)
+    nearest = chosen.format(found.smallest)
+    if as_json:
+        ranges = {
+            name: {"min": spread.minimum, "median": spread.median, "max": spread.maximum}
+            for name, spread in found.ranges.items()
+        }
+        print_json(
+            {"space": chosen.name, "size": chosen.size, **ranges, "feasible": found.feasible}
+            | {"measured": found.measured, "exact": found.exact, "nearest": nearest}
+        )
+        return
+    console = result_console(as_json=False)
+    made = table("cost", "min", "median", "max", numbers=("min", "median", "max"))
+    for name, spread in found.ranges.items():
+        made.add_row(name, number(spread.minimum), number(spread.median), number(spread.maximum))
+    console.print(made)
+    how = "all measured" if found.exact else f"median of {found.measured:,} random ones, ends by walks towards them"
+    console.print(
+        f"{chosen.name}: {chosen.size:.4g} architectures, {how}; input {task.image_shape}, {task.outputs} classes"
+    )
+    if found.feasible is not None:
+        verdict = "can be met" if found.feasible else "can't be met"
+        console.print(f"Limits {limits} {verdict}; nearest: {nearest}", highlight=False, markup=False, soft_wrap=True)

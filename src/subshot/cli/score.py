@@ -1,0 +1,79 @@
+"""``subshot score``: proxies of single networks, from a space, a Python file, timm or torchvision."""
+
+from typing import Annotated, Any
+
+import typer
+
+from subshot.cli._options import BatchNormMode, BatchSize, Data, Device, Json, Repeats, Samples, Seed, Variant
+from subshot.cli._output import number, print_json, result_console, table
+
+
+def score(
+    targets: Annotated[
+        list[str],
+        typer.Argument(help="SPACE:ARCH, FILE.py:FUNCTION, timm:NAME or torchvision:NAME.", show_default=False),
+    ],
+    proxy: Annotated[str, typer.Option("--proxy", help="Proxies, by commas, or 'all'.")] = "swap,parameters,macs",
+    data: Data = "mnist_sample",
+    batch_size: BatchSize = 16,
+    samples: Samples = "random",
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=1, help="Height and width of the input.", show_default="the data's"),
+    ] = None,
+    repeats: Repeats = 1,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="Weights: 'keep', 'default', 'normal' or 'kaiming'.",
+            show_default="default for a space's networks, keep for others",
+        ),
+    ] = None,
+    bn_mode: BatchNormMode = "batch",
+    variant: Variant = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Score networks without training them.
+
+    A function in a Python file takes no arguments and returns a torch module; it is scored with the weights it has.
+    """
+    from subshot.studies.targets import score_targets
+
+    scored = score_targets(
+        targets,
+        proxies=proxy,
+        data=data,
+        batch_size=batch_size,
+        samples=samples,
+        image_size=image_size,
+        repeats=repeats,
+        init=init,
+        bn_mode=bn_mode,
+        variant=variant,
+        seed=seed,
+        device=device,
+    )
+    if as_json:
+        entries: list[dict[str, Any]] = [
+            {
+                "target": one.target,
+                "protocol": one.protocol.to_dict(),
+                "proxies": {name: value.to_dict() for name, value in one.scores.items()},
+            }
+            for one in scored
+        ]
+        print_json({"protocol": scored[0].protocol.to_dict(), "scores": entries})
+        return
+    console = result_console(as_json=False)
+    made = table("target", "proxy", "score", "status", "note", numbers=("score",))
+    for one in scored:
+        for name, value in one.scores.items():
+            note = "; ".join([*([value.reason] if value.reason else []), *value.warnings])
+            made.add_row(one.target, name, number(value.value), value.status, note)
+        made.add_section()
+    console.print(made)
+    for protocol in dict.fromkeys(str(one.protocol) for one in scored):
+        console.print(f"Protocol: {protocol}", style="dim", highlight=False, markup=False, soft_wrap=True)

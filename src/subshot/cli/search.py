@@ -1,0 +1,103 @@
+"""``subshot search``: the best network of a space that the limits allow."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from subshot.cli._options import (
+    BatchNormMode,
+    BatchSize,
+    Data,
+    Device,
+    Json,
+    MaxMacs,
+    MaxParams,
+    Repeats,
+    Samples,
+    Seed,
+    SpaceName,
+    Variant,
+    usable_cores,
+)
+from subshot.cli._output import error_console, print_json, result_console
+from subshot.errors import InfeasibleError
+
+_INFEASIBLE: dict[str, Any] = {
+    "status": "infeasible",
+    "best": None,
+    "front": [],
+    "evaluations": 0,
+    "seconds": None,
+    "protocol": None,
+    "run": None,
+}
+
+
+def search(
+    space: SpaceName = "nasbench201",
+    proxy: Annotated[str, typer.Option("--proxy", help="Proxies, by commas; the first is maximised.")] = "swap",
+    strategy: Annotated[str, typer.Option("--strategy", help="How to search.")] = "swap_evolution",
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Architectures to evaluate.")] = 1000,
+    data: Data = "mnist_sample",
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
+    variant: Variant = None,
+    batch_size: BatchSize = 16,
+    samples: Samples = "random",
+    repeats: Repeats = 1,
+    init: Annotated[str, typer.Option("--init", help="Weights: 'default', 'normal' or 'kaiming'.")] = "default",
+    bn_mode: BatchNormMode = "batch",
+    seed: Seed = 0,
+    device: Device = "cpu",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.", show_default="all cores")] = 0,
+    executor: Annotated[str, typer.Option("--executor", help="'auto', 'serial' or 'processes'.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder.", show_default="runs/<hash of the settings>")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an old run is moved aside.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search a space for the network with the best score, inside limits.
+
+    The same settings continue an unfinished run, with the same result as an unbroken one. The result doesn't depend
+    on the number of workers.
+    """
+    from subshot.report.terminal import SearchProgress, show_study
+    from subshot.studies.study import search as run_search
+
+    try:
+        with SearchProgress(error_console()) as progress:
+            study = run_search(
+                space,
+                data=data,
+                proxy=proxy,
+                strategy=strategy,
+                budget=budget,
+                max_params=max_params,
+                max_macs=max_macs,
+                variant=variant,
+                batch_size=batch_size,
+                samples=samples,
+                repeats=repeats,
+                init=init,
+                bn_mode=bn_mode,
+                seed=seed,
+                device=device,
+                workers=workers or usable_cores(),
+                executor=executor,
+                out=out if out is not None else lambda digest: Path("runs") / digest,
+                fresh=fresh,
+                on_progress=progress.update,
+            )
+    except InfeasibleError as error:
+        if not as_json:
+            raise
+        print_json(_INFEASIBLE | {"error": {"message": error.message, "hint": error.hint}})
+        raise typer.Exit(2) from error
+    if as_json:
+        print_json(study.to_dict())
+    else:
+        show_study(study, result_console(as_json=False))
+    if study.status == "interrupted":
+        raise typer.Exit(130)

@@ -1,0 +1,32 @@
+"""Upper bounds on costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Costs of an architecture by name.
+Costs = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds by cost name, for example ``{"params": 1e6}``.
+
+    Attributes:
+        bounds: Highest value allowed for each limited cost.
+    """
+
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *, params: float | None = None, macs: float | None = None) -> "Limits":
+        """Limits on the given costs; ``None`` leaves a cost free."""
+        return cls({name: bound for name, bound in (("params", params), ("macs", macs)) if bound is not None})
+
+    def excess(self, costs: Costs) -> float:
+        """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside."""
+        return max((costs[name] / bound if bound > 0 else np.inf for name, bound in self.bounds.items()), default=0.0)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} <= {bound:,.0f}" for name, bound in sorted(self.bounds.items())) or "none"

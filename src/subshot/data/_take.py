@@ -1,0 +1,93 @@
+"""One batch, with the name and digest that go into a protocol, from whatever the user has."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subshot._types import InputSpec, TaskSpec
+from subshot.data._batches import batch_from
+from subshot.data._geometry import Size
+from subshot.data._images import OUTPUTS_WITHOUT_CLASSES, ImageData, Samples, digest, take
+from subshot.data._load import load_images
+from subshot.errors import OptionError
+
+# A random batch is drawn from this many images, the first in the set's order, which is random itself.
+_POOL = 5_000
+
+# A name, a path, an ImageData, or a user's own arrays, tensors or loader.
+DataLike = Any
+
+
+@dataclass(frozen=True, eq=False)
+class TakenBatch:
+    """One batch and where it is from.
+
+    Attributes:
+        name: Name of the data.
+        samples: ``random``, ``first`` or ``given``.
+        inputs: (S, ...), float32 images (S, C, H, W) or tokens.
+        labels: (S,) int64, or ``None``.
+        task: What a network for it is built for.
+        digest: First 16 hex digits of the SHA-256 of inputs and labels.
+    """
+
+    name: str
+    samples: str
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    task: TaskSpec
+    digest: str
+
+
+def take_batch(
+    data: DataLike,
+    batch_size: int,
+    *,
+    samples: Samples = "random",
+    seed: int = 0,
+    image_size: Size | None = None,
+) -> TakenBatch:
+    """Take one batch.
+
+    Args:
+        data: Name of a set, path, :class:`ImageData`, a user's arrays or tensors ``inputs`` or ``(inputs, labels)``, or
+            a loader that yields such batches.
+        batch_size: Number of samples S.
+        samples: ``random`` by the seed, or ``first``. A user's own tensors and loaders are taken from the front.
+        seed: Seed of the draw.
+        image_size: Height and width; the set's own if not given.
+
+    Raises:
+        DataError: The data is missing, damaged, too small or of the wrong kind.
+        OptionError: A setting out of range, or an image size for tensors that have theirs.
+    """
+    if isinstance(data, (str, Path)):
+        limit = batch_size if samples == "first" else max(batch_size, _POOL)
+        data = load_images(data, limit=max(1, limit))
+    if isinstance(data, ImageData):
+        inputs, labels = take(data, batch_size, samples=samples, seed=seed, image_size=image_size)
+        return TakenBatch(data.name, samples, inputs, labels, data.task(image_size), digest(inputs, labels))
+    if image_size is not None:
+        raise OptionError(f"image_size {image_size} was given for tensors.", "Give tensors of the wanted size.")
+    own, labels = batch_from(data, batch_size)
+    return TakenBatch("given", "given", own, labels, _task(own, labels), digest(own, labels))
+
+
+def _task(inputs: NDArray[Any], labels: NDArray[np.int64] | None) -> TaskSpec:
+    """What the tensors say about the task; without labels some head is needed."""
+    outputs = OUTPUTS_WITHOUT_CLASSES if labels is None else max(2, int(labels.max()) + 1)
+    loss = "none" if labels is None else "cross_entropy"
+    if inputs.ndim == 4:
+        _, channels, height, width = inputs.shape
+        return replace(TaskSpec.images(channels, height, width, classes=outputs), loss=loss)
+    tokens = inputs.dtype.kind == "i"
+    spec = InputSpec(
+        "tokens" if tokens else "inputs",
+        inputs.shape[1:],
+        str(inputs.dtype),
+        int(inputs.max()) + 1 if tokens else None,
+    )
+    return TaskSpec((spec,), outputs, loss)

@@ -1,0 +1,130 @@
+"""Results in the terminal: live progress, and the result as tables with an explanation."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from subshot.studies.study import Found, Study
+    from subshot.studies.study import Progress as SearchState
+
+# Rows of the result table.
+_TOP = 5
+
+
+class SearchProgress:
+    """A live line: evaluations, rate, time left, best so far.
+
+    Args:
+        console: Where to draw; nothing is drawn if it is no terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("search"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None, rate="starting", best="")
+
+    def update(self, state: "SearchState") -> None:
+        """Show how far the search is."""
+        fresh = state.evaluations - state.resumed
+        rate = f"{fresh / state.seconds:.1f}/s" if fresh and state.seconds > 0 else "resuming"
+        best = f"best {state.best.score.value:,.6g}" if state.best else "best -"
+        self._progress.update(self._task, completed=state.evaluations, total=state.budget, rate=rate, best=best)
+
+    def __enter__(self) -> "SearchProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def show_study(study: "Study", console: Console) -> None:
+    """Print the winner, the runners-up, how much of the score is size, and the protocol."""
+    top = study.top(_TOP)
+    if study.best is None:
+        console.print(f"[bold]No architecture has a finite {study.objective} score.[/] {_failures(study)}")
+        return
+    console.print(_table(study, top))
+    console.print(f"[bold]Best architecture[/]  {escape(study.best.arch)}", highlight=False, soft_wrap=True)
+    for line in _explain(study):
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    console.print(f"[dim]{escape(f'Protocol: {study.protocol}')}[/]", highlight=False, soft_wrap=True)
+    if study.run is not None:
+        console.print(f"[dim]Run folder: {escape(str(study.run))} (study.db, best.json)[/]", highlight=False)
+
+
+def _table(study: "Study", top: "list[Found]") -> Table:
+    table = Table(header_style="bold")
+    for column in ("rank", study.objective, "params", "MACs"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("architecture", overflow="ellipsis", no_wrap=True)
+    for rank, found in enumerate(top, start=1):
+        costs = [f"{found.costs[name]:,.0f}" for name in ("params", "macs")]
+        table.add_row(str(rank), f"{found.score.value:,.6g}", *costs, escape(found.arch))
+    return table
+
+
+def _explain(study: "Study") -> list[str]:
+    """What stands behind the winner, in sentences."""
+    assert study.best is not None
+    scored = study.top(len(study.rows))
+    values = np.array([found.score.value for found in scored])
+    state = "Interrupted after" if study.status == "interrupted" else "Evaluated"
+    lines = [
+        f"{state} {study.evaluations:,} architectures in {study.seconds:.1f} s; "
+        f"their median score is {np.median(values):,.6g}, the best one's {values[0]:,.6g}.",
+    ]
+    if len(study.front) > 1:
+        lines.append(f"{len(study.front)} of them are unbeaten in score, parameters and MACs together (see best.json).")
+    parts = ", ".join(f"{name} {value:,.6g}" for name, value in study.best.score.parts.items())
+    if parts:
+        lines.append(f"Behind the best score: {parts}.")
+    lines += [f"Note: {warning}." for warning in study.best.score.warnings]
+    size = _size_share(scored)
+    if size:
+        lines.append(size)
+    failures = _failures(study)
+    return [*lines, failures] if failures else lines
+
+
+def _size_share(scored: "list[Found]") -> str:
+    """Rank correlation of the score with the size baselines, over what was evaluated."""
+    from subshot.benchmarks.ranking import spearman
+
+    if len(scored) < 10:
+        return ""
+    values = np.array([found.score.value for found in scored])
+    rho = {
+        label: spearman(values, np.array([found.costs[name] for found in scored], dtype=np.float64))
+        for label, name in (("parameters", "params"), ("MACs", "macs"))
+    }
+    shown = ", ".join(f"{value:.2f} with {label}" for label, value in rho.items() if np.isfinite(value))
+    return f"How much of the score is size: its rank correlation is {shown}." if shown else ""
+
+
+def _failures(study: "Study") -> str:
+    """How many architectures have no finite score, by status, with one reason each."""
+    reasons: dict[str, list[str]] = {}
+    for row in study.rows:
+        score = row.scores[study.objective]
+        if row.same_as is None and not score.ok:
+            reasons.setdefault(score.status, []).append(score.reason)
+    shown = "; ".join(f"{len(all_of)} {status} ({all_of[0]})" for status, all_of in reasons.items())
+    return f"Without a score and never chosen: {shown}." if shown else ""

@@ -1,0 +1,221 @@
+"""Score single networks named by text: of a space, from a Python file, from timm or torchvision."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subshot import __version__
+from subshot._types import Protocol, Score, TaskSpec
+from subshot.errors import DataError, MissingDependencyError, NetworkError, OptionError, UnknownNameError
+from subshot.spaces._space import SPACES, get_space, resolve_variant, space_settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from subshot.data import DataLike
+
+_FORMS = "Write SPACE:ARCH, FILE.py:FUNCTION, timm:NAME or torchvision:NAME."
+
+
+@dataclass(frozen=True)
+class ScoredTarget:
+    """Scores of one named network.
+
+    Attributes:
+        target: The text that names it.
+        protocol: How it was measured.
+        scores: By proxy name.
+    """
+
+    target: str
+    protocol: Protocol
+    scores: Mapping[str, Score]
+
+
+def score_targets(
+    targets: Sequence[str],
+    *,
+    proxies: str | Sequence[str] = "swap",
+    data: "DataLike" = "mnist_sample",
+    batch_size: int = 16,
+    samples: str = "random",
+    image_size: int | None = None,
+    repeats: int = 1,
+    init: str | None = None,
+    bn_mode: str = "batch",
+    variant: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> list[ScoredTarget]:
+    """Score networks on one batch.
+
+    Args:
+        targets: ``SPACE:ARCH``, ``FILE.py:FUNCTION``, ``timm:NAME`` or ``torchvision:NAME``. The function takes no
+            arguments and returns a module; its file is executed.
+        proxies: Names, with options where wanted, or ``"all"``.
+        data: Where the batch comes from.
+        batch_size: Samples in it.
+        samples: ``random`` or ``first``.
+        image_size: Height and width; the data's own if not given.
+        repeats: Initialisations averaged.
+        init: Initialisation; ``default`` for networks of a space and ``keep`` for others if not given.
+        bn_mode: Batch-norm mode.
+        variant: Network variant of a space.
+        seed: Seed of the batch and of initialisations.
+        device: Where to run.
+
+    Raises:
+        SubshotError: A target, proxy, data set or setting can't be used.
+    """
+    import torch
+
+    from subshot.data import take_batch
+    from subshot.networks.initialisation import Initialiser
+    from subshot.proxies._proxy import bind
+    from subshot.proxies._score import score_prepared
+
+    chosen = bind(proxies)
+    size = None if image_size is None else (image_size, image_size)
+    batch = take_batch(data, batch_size, samples=samples, seed=seed, image_size=size)
+    base = Protocol(
+        data=batch.name,
+        data_digest=batch.digest,
+        samples=batch.samples,
+        batch_size=len(batch.inputs),
+        repeats=repeats,
+        input_shape=tuple(batch.inputs.shape[1:]),
+        batch_norm=bn_mode,
+        device=device,
+        seed=seed,
+        version=__version__,
+    )
+    inputs = torch.from_numpy(batch.inputs).to(device)
+    scored = []
+    for target in targets:
+        network, protocol, identity = _resolve(target, base, batch.task, variant=variant, init=init, seed=seed)
+        network = network.to(device)
+        initialiser = Initialiser(network, protocol.initialisation)
+        scores = score_prepared(
+            network,
+            inputs,
+            chosen,
+            initialiser=initialiser,
+            protocol=protocol,
+            identity=identity,
+            keep_parameters=False,
+        )
+        scored.append(ScoredTarget(target, protocol, scores))
+    return scored
+
+
+def _resolve(
+    target: str, base: Protocol, task: TaskSpec, *, variant: str | None, init: str | None, seed: int
+) -> tuple["nn.Module", Protocol, str]:
+    """The network a target names, the protocol to score it by, and the text that seeds its initialisation."""
+    kind, colon, rest = _split(target)
+    if not colon or not rest:
+        raise OptionError(f"{target!r} names no network.", _FORMS)
+    if kind.endswith(".py"):
+        network = _from_file(Path(kind), rest)
+    elif kind in ("timm", "torchvision"):
+        network = _LIBRARIES[kind](rest, task, seed)
+    else:
+        if kind.partition("(")[0] not in SPACES:
+            known = [*SPACES.names(), "timm", "torchvision"]
+            raise OptionError(f"{target!r}: {UnknownNameError.of('space', kind, known)}", _FORMS)
+        return _from_space(kind, rest, base, task, variant=variant, init=init)
+    return (
+        network,
+        replace(base, initialisation=init or "keep", weights="given" if init in (None, "keep") else "init"),
+        target,
+    )
+
+
+def _split(target: str) -> tuple[str, str, str]:
+    """Split at the first colon, but not at that of a Windows drive."""
+    start = 2 if len(target) > 2 and target[1] == ":" and target[2] in "\\/" else 0
+    head, colon, rest = target[start:].partition(":")
+    return target[:start] + head, colon, rest
+
+
+def _from_space(
+    name: str, text: str, base: Protocol, task: TaskSpec, *, variant: str | None, init: str | None
+) -> tuple["nn.Module", Protocol, str]:
+    if init == "keep":
+        raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
+    space = get_space(name)
+    arch = space.parse(text)
+    chosen = resolve_variant(space, variant or space.scoring_variant)
+    protocol = replace(
+        base, variant=chosen, network=tuple(sorted(space_settings(space).items())), initialisation=init or "default"
+    )
+    return space.build(arch, task, variant=chosen), protocol, space.format(arch)
+
+
+def _from_file(path: Path, function: str) -> "nn.Module":
+    from torch import nn
+
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.", _FORMS)
+    spec = importlib.util.spec_from_file_location(f"subshot_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look the module up
+    try:
+        spec.loader.exec_module(module)
+        make = getattr(module, function, None)
+        if not callable(make):
+            names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            raise UnknownNameError.of(f"function in {path}", function, names)
+        network = make()
+    except UnknownNameError:
+        raise
+    except Exception as error:
+        raise NetworkError(
+            f"{path}:{function} raised {type(error).__name__}: {error}.", "Mend the file first."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(
+            f"{path}:{function} returned a {type(network).__name__}.", "It must return a torch.nn.Module."
+        )
+    return network
+
+
+def _from_timm(name: str, task: TaskSpec, seed: int) -> "nn.Module":
+    timm = _import("timm")
+    if name not in timm.list_models():
+        raise UnknownNameError.of("timm model", name, timm.list_models())
+    return _seeded(lambda: timm.create_model(name, num_classes=task.outputs, in_chans=task.image_shape[0]), seed)
+
+
+def _from_torchvision(name: str, task: TaskSpec, seed: int) -> "nn.Module":
+    models = _import("torchvision").models
+    if name not in models.list_models():
+        raise UnknownNameError.of("torchvision model", name, models.list_models())
+    return _seeded(lambda: models.get_model(name, weights=None, num_classes=task.outputs), seed)
+
+
+_LIBRARIES: dict[str, Callable[[str, TaskSpec, int], Any]] = {"timm": _from_timm, "torchvision": _from_torchvision}
+
+
+def _import(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except (ImportError, RuntimeError) as error:  # a torchvision built for another torch raises RuntimeError
+        raise MissingDependencyError(
+            f"{package} can't be imported: {error}.",
+            f"Install it beside this torch: pip install {package} -c constraints.txt.",
+        ) from error
+
+
+def _seeded(make: Callable[[], "nn.Module"], seed: int) -> "nn.Module":
+    """A network whose constructor draws its weights from the global generator, which is put back."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()

@@ -1,0 +1,219 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+import subshot
+from subshot._types import Score
+from subshot.costs._meter import Meter
+from subshot.errors import InfeasibleError, OptionError, StudyError, UnknownNameError
+from subshot.studies.study import _front, search
+
+
+def rows_of(study):
+    """Everything but times."""
+    return [
+        (row.trial, row.arch, row.same_as, dict(row.costs), {k: (v.value, v.status) for k, v in row.scores.items()})
+        for row in study.rows
+    ]
+
+
+def test_search_finds_what_scoring_everything_finds(images):
+    # With a budget of the whole space every strategy must end at the true maximum.
+    space = subshot.get_space("nasbench201(channels=2,cells=1)")
+    study = search(
+        space, data=images, strategy="random", budget=300, batch_size=12, max_params=1_100, proxy="parameters"
+    )
+    inside = [a for a in space.architectures() if Meter(space, _task()).size(a).parameters <= 1_100]
+    best = max(Meter(space, _task()).size(a).parameters for a in inside)
+    assert study.best.costs["params"] <= 1_100
+    assert study.best.score.value <= best
+    assert {row.arch for row in study.rows} <= {space.format(a) for a in inside}
+
+
+def _task():
+    return subshot.TaskSpec.images(3, 16, 16, classes=10)
+
+
+def test_same_seed_same_study_and_other_seed_another(small):
+    first, second = search(**small), search(**small)
+    assert rows_of(first) == rows_of(second)
+    assert first.best == second.best or first.best.arch == second.best.arch
+    assert rows_of(search(**small, seed=1)) != rows_of(first)
+
+
+def test_workers_do_not_change_the_result(small):
+    assert rows_of(search(**small, workers=2)) == rows_of(search(**small))
+
+
+def test_budget_counts_distinct_architectures(small):
+    study = search(**small)
+    fresh = [row for row in study.rows if row.same_as is None]
+    assert study.evaluations == len(fresh) == len({row.arch for row in study.rows}) == 40
+    for row in study.rows:
+        if row.same_as is not None:
+            source = study.rows[row.same_as]
+            assert source.arch == row.arch
+            assert source.same_as is None
+
+
+def test_scores_do_not_depend_on_the_search_they_come_from(small):
+    wanted = {row.arch: row.scores["swap"].value for row in search(**small).rows}
+    other = search(**{**small, "strategy": "random", "budget": 120})
+    shared = [row for row in other.rows if row.arch in wanted]
+    assert len(shared) >= 1
+    assert all(row.scores["swap"].value == wanted[row.arch] for row in shared)
+
+
+def test_several_proxies_share_one_look(small):
+    alone = search(**small)
+    study = search(**small, proxy="swap,nwot,parameters,macs")
+    assert [row.scores["swap"].value for row in study.rows] == [row.scores["swap"].value for row in alone.rows]
+    for row in study.rows:
+        assert set(row.scores) == {"swap", "nwot", "parameters", "macs"}
+        if row.scores["parameters"].ok:
+            assert row.scores["parameters"].value == row.costs["params"]
+            assert row.scores["macs"].value == row.costs["macs"]
+            assert row.scores["swap"].cost == row.scores["nwot"].cost
+            assert row.scores["swap"].cost.forwards == 1
+
+
+def test_cells_without_a_path_have_a_status_and_are_never_chosen(small):
+    study = search(**{**small, "strategy": "random", "budget": 200})
+    dead = [row for row in study.rows if row.scores["swap"].status == "not_applicable"]
+    assert dead, "two hundred random cells should hold one of the 341 without a path"
+    assert all("no path" in row.scores["swap"].reason for row in dead)
+    assert study.best.arch not in {row.arch for row in dead}
+
+
+def test_limits_hold_for_everything_evaluated(small):
+    study = search(**small, max_params=1_000, max_macs=120_000)
+    assert all(row.costs["params"] <= 1_000 and row.costs["macs"] <= 120_000 for row in study.rows)
+    assert study.evaluations == 40
+
+
+def test_impossible_limits_name_the_nearest(small):
+    with pytest.raises(InfeasibleError) as caught:
+        search(**small, max_params=10)
+    assert "params <= 10" in caught.value.message
+    assert "|none~0|" in caught.value.hint or "avg_pool" in caught.value.hint or "skip" in caught.value.hint
+    assert "subshot profile" in caught.value.hint
+
+
+def test_front_is_what_nothing_dominates(small):
+    study = search(**{**small, "budget": 80})
+    found = study.top(1_000)
+
+    def beats(a, b):
+        as_good = a.score.value >= b.score.value and all(a.costs[k] <= b.costs[k] for k in a.costs)
+        return as_good and (a.score.value > b.score.value or a.costs != b.costs)
+
+    brute = [one for one in found if not any(beats(other, one) for other in found)]
+    # Of several with equal score and costs the front keeps the first.
+    keys = {(one.score.value, tuple(sorted(one.costs.items()))) for one in brute}
+    assert {(one.score.value, tuple(sorted(one.costs.items()))) for one in study.front} == keys
+    assert len(study.front) == len(keys)
+    assert study.front[0] == study.best
+    assert _front([]) == ()
+
+
+def test_result_is_strict_json_with_the_protocol(small, tmp_path):
+    study = search(**small, out=tmp_path / "run")
+    text = (tmp_path / "run" / "best.json").read_text()
+    stored = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
+    assert stored == json.loads(json.dumps(study.to_dict()))
+    assert stored["status"] == "done"
+    assert stored["best"]["arch"] == study.best.arch
+    assert set(stored["best"]["costs"]) == {"params", "macs"}
+    protocol = stored["protocol"]
+    assert protocol["network"] == {"cells": 1, "channels": 2}
+    assert protocol["data"] == "given"
+    assert len(protocol["data_digest"]) == 16
+    assert (protocol["batch_size"], protocol["input_shape"]) == (12, [3, 16, 16])
+    assert subshot.Protocol.from_dict(protocol) == study.protocol
+
+
+def test_regularisation_is_calibrated_from_sizes_not_accuracies(small):
+    study = search(**small, proxy="swap_regularized")
+    parts = study.best.score.parts
+    assert parts["mu"] > 0
+    assert parts["sigma"] > 0
+    expected = parts["swap"] * math.exp(-((parts["theta"] - parts["mu"]) ** 2) / parts["sigma"])
+    assert study.best.score.value == pytest.approx(expected)
+    assert parts["theta"] == pytest.approx(study.best.costs["params"] / 1_000)
+    assert study.settings["proxies"]["swap_regularized"]["mu"] == parts["mu"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"space": "nasbench210"}, UnknownNameError, "Did you mean 'nasbench201'"),
+        ({"space": "nasbench201(chanels=3)"}, UnknownNameError, "Did you mean 'channels'"),
+        ({"proxy": "swpa"}, UnknownNameError, "Did you mean 'swap'"),
+        ({"strategy": "randon"}, UnknownNameError, "Did you mean 'random'"),
+        ({"budget": 0}, OptionError, "budget of 0"),
+        ({"init": "keep"}, OptionError, "no weights to keep"),
+        ({"init": "magic"}, OptionError, "magic"),
+        ({"bn_mode": "magic"}, OptionError, "magic"),
+        ({"repeats": 0}, OptionError, "0 repeats"),
+        ({"workers": 0}, OptionError, "0 workers"),
+        ({"variant": "magic"}, UnknownNameError, "magic"),
+        ({"executor": "magic"}, OptionError, "magic"),
+    ],
+)
+def test_bad_settings_are_explained(small, change, error, message):
+    with pytest.raises(error, match=message):
+        search(**{**small, **change})
+
+
+def test_progress_counts_up_to_the_budget(small):
+    seen = []
+    search(**small, on_progress=seen.append)
+    assert [state.evaluations for state in seen] == list(range(1, 41))
+    assert all(state.budget == 40 for state in seen)
+    values = [state.best.score.value for state in seen if state.best]
+    assert values == sorted(values)
+
+
+def test_without_a_folder_nothing_is_written(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert search(**small).run is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_larger_budget_continues_the_same_run(small, tmp_path):
+    unbroken = search(**{**small, "budget": 60})
+    search(**{**small, "budget": 25}, out=tmp_path)
+    states = []
+    longer = search(**{**small, "budget": 60}, out=tmp_path, on_progress=states.append)
+    assert rows_of(longer) == rows_of(unbroken)
+    assert states[-1].resumed == 25
+
+
+def test_another_study_in_the_folder_is_refused_and_kept(small, tmp_path):
+    search(**small, out=tmp_path)
+    before = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(StudyError, match="belongs to another study"):
+        search(**{**small, "seed": 5} if "seed" in small else small | {"seed": 5}, out=tmp_path)
+    assert (tmp_path / "study.db").read_bytes() == before
+    fresh = search(**small | {"seed": 5}, out=tmp_path, fresh=True)
+    assert fresh.evaluations == 40
+    assert (tmp_path / "study.db.old1").read_bytes() == before
+
+
+def test_scores_survive_the_store(small, tmp_path):
+    first = search(**small, out=tmp_path, proxy="swap,nwot")
+    again = search(**small, out=tmp_path, proxy="swap,nwot")
+    assert again.rows == first.rows
+    assert all(isinstance(score, Score) for row in again.rows for score in row.scores.values())
+
+
+def test_images_may_be_an_array_or_a_loader(images):
+    torch = pytest.importorskip("torch")
+    inputs, labels = images
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(inputs), torch.from_numpy(np.asarray(labels)))
+    common = {"space": "nasbench201(channels=2,cells=1)", "strategy": "random", "budget": 3, "batch_size": 8}
+    by_array = search(data=inputs, **common)
+    by_loader = search(data=torch.utils.data.DataLoader(dataset, batch_size=4), **common)
+    assert [row.scores["swap"].value for row in by_array.rows] == [row.scores["swap"].value for row in by_loader.rows]
