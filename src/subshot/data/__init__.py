@@ -5,12 +5,15 @@ from subshot.data._batches import batch_from
 from subshot.data._dataset import DATASETS, DataRow, DataSet, data_root, data_table
 from subshot.data._images import ImageData, digest, prepare, take
 from subshot.data._load import load_images
+from subshot.data._take import DataLike, TakenBatch, take_batch
 
 __all__ = [
     "DATASETS",
+    "DataLike",
     "DataRow",
     "DataSet",
     "ImageData",
+    "TakenBatch",
     "batch_from",
     "data_root",
     "data_table",
@@ -19,4 +22,5 @@ __all__ = [
     "load_images",
     "prepare",
     "take",
+    "take_batch",
 ]

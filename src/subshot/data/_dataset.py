@@ -1,6 +1,7 @@
 """The registers of data: sets known by name, and formats that a path may have."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,26 +14,14 @@ from subshot.data._split import Split
 Kind = Literal["images"]
 
 
-class Locate(Protocol):
-    """Says where a set is."""
-
-    def __call__(self, root: Path | None) -> Path | None:
-        """A file or folder that is there, without reading it; ``None`` if the set isn't here.
-
-        Args:
-            root: The user's folder of data, if there is one.
-        """
-        ...
-
-
 class LoadSet(Protocol):
     """Reads one part of a set known by name."""
 
-    def __call__(self, where: Path, *, split: Split, limit: int | None) -> ImageData:
+    def __call__(self, where: Path, /, *, split: Split, limit: int | None) -> ImageData:
         """Read at most ``limit`` images, the first in the set's order.
 
         Args:
-            where: What the set's :class:`Locate` said.
+            where: What the set's ``locate`` said.
             split: The part, or ``None`` for what may be looked at before training.
             limit: ``None`` for all.
         """
@@ -42,16 +31,8 @@ class LoadSet(Protocol):
 class LoadPath(Protocol):
     """Reads one part of a user's own data."""
 
-    def __call__(self, path: Path, *, split: Split, limit: int | None, image_size: Size | None) -> ImageData:
+    def __call__(self, path: Path, /, *, split: Split, limit: int | None, image_size: Size | None) -> ImageData:
         """As :class:`LoadSet`; ``image_size`` is for formats whose images have no common size."""
-        ...
-
-
-class Recognises(Protocol):
-    """Says whether a path has a format."""
-
-    def __call__(self, path: Path) -> bool:
-        """Whether it looks so, from names only."""
         ...
 
 
@@ -64,7 +45,8 @@ class DataSet:
         kind: What its samples are.
         licence: Terms of use, in one line.
         how_to_get: What to do where it isn't here; subshot downloads nothing.
-        locate: Whether and where it is here.
+        locate: Given the user's folder of data (or ``None``), the file or folder of the set, found without reading it;
+            ``None`` if it isn't here.
         load: Reads it.
         package: The Python package that brings it, if one does.
     """
@@ -73,7 +55,7 @@ class DataSet:
     kind: Kind
     licence: str
     how_to_get: str
-    locate: Locate
+    locate: Callable[[Path | None], Path | None]
     load: LoadSet
     package: str = ""
 
@@ -85,14 +67,14 @@ class Format:
     Attributes:
         name: Registry name.
         description: For messages, for example ``".npz file with keys x and y"``.
-        recognises: Whether a path has this form.
+        recognises: Whether an existing path looks like it, judged by names only.
         load: Reads it.
         fallback: Asked last, because it recognises any folder.
     """
 
     name: str
     description: str
-    recognises: Recognises
+    recognises: Callable[[Path], bool]
     load: LoadPath
     fallback: bool = False
 

@@ -44,7 +44,7 @@ def load_images(
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         data = _load_named(DATASETS.get(name_or_path), data_root(root), split, limit)
     else:
-        data = _load_path(Path(name_or_path), split, limit, size)
+        data = _load_path(str(name_or_path), split, limit, size)
     if size is None:
         return data
     return dataclasses.replace(data, images=fit(data.images, size), preferred_size=None)
@@ -62,17 +62,22 @@ def _load_named(entry: DataSet, root: Path | None, split: Split, limit: int | No
     raise DataError(f"The data set {entry.name!r} is not here: {looked}.", entry.how_to_get)
 
 
-def _load_path(path: Path, split: Split, limit: int | None, size: tuple[int, int] | None) -> ImageData:
-    if not path.exists():
-        near = difflib.get_close_matches(str(path), DATASETS.names(), n=3, cutoff=0.5)
+def _load_path(given: str, split: Split, limit: int | None, size: tuple[int, int] | None) -> ImageData:
+    path = Path(given)
+    # An empty text would be the current folder.
+    if not given or not path.exists():
+        near = difflib.get_close_matches(given, DATASETS.names(), n=3, cutoff=0.5)
         suggestion = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise DataError(
-            f"There is no data set named {str(path)!r}, and no file or folder of that name.",
+            f"There is no data set named {given!r}, and no file or folder of that name.",
             f"{suggestion}Known sets: {', '.join(DATASETS)}.",
         )
     formats = sorted((FORMATS.get(name) for name in FORMATS), key=lambda one: one.fallback)
     for one in formats:
         if one.recognises(path):
-            return one.load(path, split=split, limit=limit, image_size=size)
+            try:
+                return one.load(path, split=split, limit=limit, image_size=size)
+            except OSError as error:
+                raise DataError(f"{path} can't be read: {error}.") from error
     forms = "; ".join(one.description for one in formats)
     raise DataError(f"{path} is no image data that subshot can read.", f"It reads: {forms}.")

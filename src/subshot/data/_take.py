@@ -46,7 +46,7 @@ def take_batch(
     data: DataLike,
     batch_size: int,
     *,
-    samples: Samples = "random",
+    samples: str = "random",
     seed: int = 0,
     image_size: Size | None = None,
 ) -> TakenBatch:
@@ -64,11 +64,14 @@ def take_batch(
         DataError: The data is missing, damaged, too small or of the wrong kind.
         OptionError: A setting out of range, or an image size for tensors that have theirs.
     """
+    if samples not in ("random", "first"):
+        raise OptionError(f"samples was given as {samples!r}.", "It is 'random' or 'first'.")
     if isinstance(data, (str, Path)):
         limit = batch_size if samples == "first" else max(batch_size, _POOL)
         data = load_images(data, limit=max(1, limit))
     if isinstance(data, ImageData):
-        inputs, labels = take(data, batch_size, samples=samples, seed=seed, image_size=image_size)
+        how: Samples = "first" if samples == "first" else "random"
+        inputs, labels = take(data, batch_size, samples=how, seed=seed, image_size=image_size)
         return TakenBatch(data.name, samples, inputs, labels, data.task(image_size), digest(inputs, labels))
     if image_size is not None:
         raise OptionError(f"image_size {image_size} was given for tensors.", "Give tensors of the wanted size.")

@@ -183,8 +183,8 @@ def _median(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
 
 def _decode(files: Sequence[Path], size: tuple[int, int], path: Path) -> NDArray[np.uint8]:
     images = np.empty((len(files), *size, 3), dtype=np.uint8)
-    for target, image in zip(images, _read_all(files, path), strict=False):
-        target[...] = fit(image[None], size)[0]
+    for position, image in enumerate(_read_all(files, path)):
+        images[position] = fit(image[None], size)[0]
     return images
 
 

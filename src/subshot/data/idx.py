@@ -40,7 +40,8 @@ def read_idx(path: Path, *, dimensions: int, limit: int | None = None) -> NDArra
         DataError: It isn't there, isn't IDX, has another type or number of dimensions, or another length than it says.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        opened: IO[bytes] = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
+        with opened as file:
             shape = _read_header(file, path, dimensions)
             wanted = (min(shape[0], limit or shape[0]), *shape[1:])
             content = _read(file, math.prod(wanted))

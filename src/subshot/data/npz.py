@@ -43,7 +43,7 @@ def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
                     f"{path} has no array named x; it has {', '.join(sorted(file)) or 'none'}.",
                     "Write it with numpy.savez(x=images, y=labels); y may be left out.",
                 )
-            return file["x"], file["y"] if "y" in file else None
+            return file["x"], file.get("y")
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} can't be read: {error}.", "Give a .npz file of plain arrays, without objects."

@@ -6,7 +6,6 @@ many times faster than visiting each layer.
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from torch.nn.modules.conv import _ConvNd
 
 from subshot._seeds import stable_seed
 from subshot.errors import OptionError
-
-T = TypeVar("T", bound=Tensor)
 
 INITIALISATIONS = ("keep", "default", "normal", "kaiming")
 
@@ -110,10 +107,12 @@ class Initialiser:
 
     def _plan(self, module: nn.Module, drawn: list[tuple[Tensor, float]]) -> None:
         # A parameter that several layers share is planned once.
-        own = {n: p for n, p in module.named_parameters(recurse=False) if id(p) not in self._planned}
+        own: dict[str, Tensor] = {
+            n: p for n, p in module._parameters.items() if p is not None and id(p) not in self._planned
+        }
         self._planned |= {id(parameter) for parameter in own.values()}
         if isinstance(module, (_ConvNd, nn.Linear)):
-            self._plan_layer(own, drawn)
+            self._plan_layer(module, own, drawn)
         elif isinstance(module, (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
             statistics = dict(module.named_buffers(recurse=False))
             self._ones += _pop(own, "weight") + _pop(statistics, "running_var")
@@ -123,21 +122,21 @@ class Initialiser:
             own = {}
         self.kept += sum(parameter.numel() for parameter in own.values())
 
-    def _plan_layer(self, own: dict[str, nn.Parameter], drawn: list[tuple[Tensor, float]]) -> None:
+    def _plan_layer(
+        self, layer: _ConvNd | nn.Linear, own: dict[str, Tensor], drawn: list[tuple[Tensor, float]]
+    ) -> None:
         """Plan weight and bias of a convolution or linear layer and take them out of ``own``."""
-        if "weight" not in own:  # shared and planned already, or computed from other parameters
-            return
-        weight, bias = own.pop("weight"), _pop(own, "bias")
-        fan_in = max(1, math.prod(weight.shape[1:]))
+        fan_in = max(1, math.prod(layer.weight.shape[1:]))
         scale = {"default": 1 / math.sqrt(fan_in), "normal": 1.0, "kaiming": math.sqrt(2 / fan_in)}[self.how]
-        drawn.append((weight, scale))
+        # No weight of its own: it is shared and planned already, or computed from other parameters.
+        drawn += [(tensor, scale) for tensor in _pop(own, "weight")]
         if self.how == "default":
-            drawn += [(tensor, scale) for tensor in bias]
+            drawn += [(tensor, scale) for tensor in _pop(own, "bias")]
         else:
-            self._zeros += bias
+            self._zeros += _pop(own, "bias")
 
 
-def _pop(tensors: dict[str, T], name: str) -> list[T]:
+def _pop(tensors: dict[str, Tensor], name: str) -> list[Tensor]:
     return [tensors.pop(name)] if name in tensors else []
 
 

@@ -63,9 +63,9 @@ class ActivationMode(TorchFunctionMode):
     ) -> Any:
         """Run ``func``; record its result if it is an activation."""
         output = func(*args, **kwargs) if kwargs else func(*args)
-        if func in self._activations or (func in self._clamps and _lower_bound(args, kwargs or {}) == 0):
-            if output.is_floating_point():  # integers are clamped to be valid indices, not to be activated
-                self._record(output)
+        activates = func in self._activations or (func in self._clamps and _lower_bound(args, kwargs or {}) == 0)
+        if activates and output.is_floating_point():  # integers are clamped to be valid indices
+            self._record(output)
         return output
 
 

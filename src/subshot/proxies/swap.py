@@ -59,7 +59,7 @@ def swap(evidence: "Evidence", *, ternary: bool = False) -> Reading:
         )
     elif count > SATURATION * evidence.units:
         warnings.append(
-            f"saturated: over {SATURATION:.0%} of the {evidence.units} units have a pattern of their own, the score counts "
-            "units; use a smaller batch"
+            f"saturated: over {SATURATION:.0%} of the {evidence.units} units have a pattern of their own, "
+            "the score counts units; use a smaller batch"
         )
     return Reading(float(count), parts, tuple(warnings))
