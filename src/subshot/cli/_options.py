@@ -4,27 +4,21 @@ import os
 import re
 from typing import Annotated
 
-import click
 import typer
 
 _SIZES = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
-class _SizeType(click.ParamType[float]):
-    """A number with an optional magnitude: ``250k``, ``1.5M``."""
+def size(text: str) -> float:
+    """Read a number with an optional magnitude: ``250k``, ``1.5M``.
 
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmg]?)\s*", str(value).lower())
-        if match is None:
-            self.fail(f"{value!r} is not a size; write a number, 250k, 1M or 1.5G.", param, ctx)
-        return float(match[1]) * _SIZES[match[2]]
-
-
-SIZE = _SizeType()
+    Raises:
+        typer.BadParameter: Something else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmg]?)\s*", str(text).lower())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size; write a number, 250k, 1M or 1.5G.")
+    return float(match[1]) * _SIZES[match[2]]
 
 
 def usable_cores() -> int:
@@ -47,8 +41,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of the batch, the search
 Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1 ...")]
 Variant = Annotated[str | None, typer.Option("--variant", help="Which network of the space is scored.")]
 MaxParams = Annotated[
-    float | None, typer.Option("--max-params", click_type=SIZE, help="Most parameters allowed: 1M, 250k.")
+    float | None, typer.Option("--max-params", parser=size, help="Most parameters allowed: 1M, 250k.")
 ]
 MaxMacs = Annotated[
-    float | None, typer.Option("--max-macs", click_type=SIZE, help="Most multiply-accumulates of a sample allowed.")
+    float | None, typer.Option("--max-macs", parser=size, help="Most multiply-accumulates of a sample allowed.")
 ]

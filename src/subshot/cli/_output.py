@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
@@ -28,9 +28,10 @@ def print_json(values: Mapping[str, Any]) -> None:
 def table(*columns: str, title: str | None = None, numbers: tuple[str, ...] = ()) -> Table:
     """An empty table; the columns in ``numbers`` are aligned to the right."""
     made = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
+    for position, column in enumerate(columns):
         right = column in numbers
-        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        justify: Literal["left", "right"] = "right" if right else "left"
+        made.add_column(column, justify=justify, no_wrap=right or position == 0, overflow="fold")
     return made
 
 
@@ -39,11 +40,3 @@ def number(value: float | None, digits: int = 6) -> str:
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.{digits}g}"
-
-
-def count(value: float) -> str:
-    """A count with its magnitude: 1.07 M, 153 k."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f}"

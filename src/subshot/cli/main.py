@@ -5,13 +5,16 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
 
 from subshot import __version__
 from subshot.cli import data, list_names, profile, score, search
 from subshot.cli._output import error_console
 from subshot.errors import SubshotError
+
+# Typer brings its own copy of click or uses the installed one, by version; either way these are the base classes.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_ClickException: type[Exception] = _UsageError.__bases__[0]
 
 app = typer.Typer(
     name="subshot",
@@ -45,13 +48,11 @@ def main() -> None:
     except SubshotError as error:
         _report(error.message, error.hint)
         code = 2
-    except click.UsageError as error:
-        _report(error.format_message(), "See 'subshot --help', or --help after a command.")
+    except _ClickException as error:
+        hint = "See 'subshot --help', or --help after a command." if isinstance(error, _UsageError) else ""
+        _report(_message(error), hint)
         code = 2
-    except click.ClickException as error:
-        _report(error.format_message(), "")
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _report("Interrupted.", "The same command continues.")
         code = 130
     except BrokenPipeError:
@@ -70,6 +71,11 @@ def _report(message: str, hint: str) -> None:
     else:
         console = error_console()
         console.print(f"[bold red]Error:[/] {_plain(message)} {_plain(hint)}".rstrip(), highlight=False, soft_wrap=True)
+
+
+def _message(error: Exception) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message()) if callable(format_message) else str(error)
 
 
 def _plain(text: str) -> str:

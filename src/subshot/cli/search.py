@@ -50,7 +50,9 @@ def search(
     bn_mode: BatchNormMode = "batch",
     seed: Seed = 0,
     device: Device = "cpu",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.", show_default="all cores")] = 0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes.", show_default="all cores")
+    ] = None,
     executor: Annotated[str, typer.Option("--executor", help="'auto', 'serial' or 'processes'.")] = "auto",
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder.", show_default="runs/<hash of the settings>")

@@ -29,7 +29,8 @@ class ImageData:
         images: (N, H, W, C) uint8, C 1 (grey) or 3 (RGB), in the set's own order.
         labels: (N,) int64 in ``[0, len(classes))``; ``None`` for images without labels.
         classes: Names of the classes; may be known without labels; empty if unknown.
-        mean: For each channel, of the whole training part, where black is 0 and white is 1.
+        mean: For each channel, of the training images whichever part this is (of all, in a set that comes with no test
+            part), where black is 0 and white is 1.
         std: Likewise, the standard deviation.
         licence: Terms of use, in one line.
         preferred_size: ``(height, width)`` that networks get unless told otherwise; ``None`` for the natural size.

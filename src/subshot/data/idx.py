@@ -9,8 +9,8 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ def read_idx(path: Path, *, dimensions: int, limit: int | None = None) -> NDArra
         DataError: It isn't there, isn't IDX, has another type or number of dimensions, or another length than it says.
     """
     try:
-        opened: IO[bytes] = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
-        with opened as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             shape = _read_header(file, path, dimensions)
             wanted = (min(shape[0], limit or shape[0]), *shape[1:])
             content = _read(file, math.prod(wanted))
@@ -59,7 +58,7 @@ def read_idx(path: Path, *, dimensions: int, limit: int | None = None) -> NDArra
     return np.frombuffer(content, dtype=np.uint8).reshape(wanted)
 
 
-def _read_header(file: IO[bytes], path: Path, dimensions: int) -> tuple[int, ...]:
+def _read_header(file: BufferedIOBase, path: Path, dimensions: int) -> tuple[int, ...]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE:
         raise DataError(
@@ -77,7 +76,7 @@ def _read_header(file: IO[bytes], path: Path, dimensions: int) -> tuple[int, ...
     return shape
 
 
-def _read(file: IO[bytes], count: int) -> bytes:
+def _read(file: BufferedIOBase, count: int) -> bytes:
     # In pieces, so that a damaged header can't make Python reserve gigabytes.
     pieces = []
     while count > 0 and (piece := file.read(min(count, _CHUNK))):

@@ -51,7 +51,7 @@ _KNOWN = {
     "cifar100-10k": _Known("cifar100", CIFAR100_STATISTICS, CIFAR_LICENCE),
     "tinyimagenet16-120": _Known(
         "tinyimagenet16_120",
-        ((0.4734, 0.4449, 0.3964), (0.2447, 0.2362, 0.2493)),
+        ((0.4732, 0.4454, 0.3956), (0.2449, 0.2362, 0.2490)),
         "drawn from ImageNet: non-commercial research and education only",
     ),
 }

@@ -1,6 +1,6 @@
 """Set a network up for a look and put back everything as it was found."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,7 @@ BATCH_NORM_MODES = ("batch", "running", "off")
 
 
 @contextmanager
-def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> Iterator[None]:
+def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> Iterator[Callable[[int], None]]:
     """Hold ``network`` in evaluation mode with batch norm as asked.
 
     Dropout and stochastic depth are off in every mode, so that a score depends on weights and batch alone. On leaving,
@@ -26,6 +26,9 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
             the stored statistics. ``off``: pass the input through.
         keep_parameters: Save and restore what re-drawing the weights changes: parameters and the stored statistics of
             batch norm. Needed if that is done inside and the network is not ours.
+
+    Yields:
+        A function that seeds torch's random state, for networks that draw numbers while they run.
 
     Raises:
         OptionError: Unknown batch-norm mode.
@@ -43,7 +46,14 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
     gradients = [(p, p.grad) for p in network.parameters()]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     hooks = []
-    with torch.random.fork_rng(devices=_cuda_devices(network)):
+    devices = _cuda_devices(network)
+
+    def seed_all(seed: int) -> None:
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device, also those not put back
+        for device in devices:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+
+    with torch.random.fork_rng(devices=devices):
         try:
             # The fused attention kernels would run activations where nobody can see them.
             torch.backends.mha.set_fastpath_enabled(False)
@@ -55,7 +65,7 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
                     norm.track_running_stats = False
                 elif batch_norm == "off":
                     hooks.append(norm.register_forward_hook(_pass_through, with_kwargs=True))
-            yield
+            yield seed_all
         finally:
             for hook in hooks:
                 hook.remove()
@@ -73,13 +83,6 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
                     parameter.copy_(saved)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
-
-
-def seed_random_state(network: nn.Module, seed: int) -> None:
-    """Seed torch's generators that :func:`prepared` puts back, for networks that draw numbers while they run."""
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device, also those not put back
-    for device in _cuda_devices(network):
-        torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
 _SavedBuffer = tuple[nn.Module, str, Tensor | None, Tensor | None]

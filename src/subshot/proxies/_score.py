@@ -15,7 +15,7 @@ from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
 from subshot.proxies._evidence import Evidence, Inputs, look
-from subshot.proxies._prepare import prepared, seed_random_state
+from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import BoundProxy, Need, Reading, bind
 
 Batch = Inputs | tuple[Inputs, Tensor | None]
@@ -95,11 +95,12 @@ def score_prepared(
     redraws = protocol.initialisation != "keep"
     looks: list[Evidence] = []
     try:
-        with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep_parameters and redraws):
+        keep = keep_parameters and redraws
+        with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep) as seed_all:
             for repeat in range(protocol.repeats):
                 seed = stable_seed(protocol.seed, identity, repeat)
                 initialiser.draw(seed)
-                seed_random_state(network, stable_seed(seed, "forward"))
+                seed_all(stable_seed(seed, "forward"))
                 looks.append(look(network, inputs, needs, macs=macs))
     except SubshotError:
         raise

@@ -14,8 +14,6 @@ what a backward pass does not reach); S is the protocol's (theirs: 128).
 import math
 from typing import TYPE_CHECKING
 
-import torch
-
 from subshot.proxies._proxy import Need, Reading, proxy
 
 if TYPE_CHECKING:
@@ -36,5 +34,7 @@ def nwot(evidence: "Evidence") -> Reading:
     # Rounding hides that a kernel is singular unless its rank is asked for.
     if torch.linalg.matrix_rank(evidence.agreement, hermitian=True) < evidence.samples:
         return Reading(-math.inf, {"units": float(evidence.units)})
+    import torch
+
     log_determinant = torch.linalg.slogdet(evidence.agreement).logabsdet.item()
     return Reading(log_determinant, {"units": float(evidence.units)})

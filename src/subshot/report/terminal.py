@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Rows of the result table.
 _TOP = 5
 
+# Width of a number's column; what is left is the architecture's.
+_NUMBER = 7
+
 
 class SearchProgress:
     """A live line: evaluations, rate, time left, best so far.
@@ -72,13 +75,23 @@ def show_study(study: "Study", console: Console) -> None:
 
 def _table(study: "Study", top: "list[Found]") -> Table:
     table = Table(header_style="bold")
-    for column in ("rank", study.objective, "params", "MACs"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in ("#", study.objective, "params", "MACs"):
+        table.add_column(
+            column, justify="right", no_wrap=True, min_width=len(column) if column == "#" else max(len(column), _NUMBER)
+        )
     table.add_column("architecture", overflow="ellipsis", no_wrap=True)
     for rank, found in enumerate(top, start=1):
-        costs = [f"{found.costs[name]:,.0f}" for name in ("params", "macs")]
+        costs = [magnitude(found.costs[name]) for name in ("params", "macs")]
         table.add_row(str(rank), f"{found.score.value:,.6g}", *costs, escape(found.arch))
     return table
+
+
+def magnitude(value: float) -> str:
+    """A count with its magnitude: 1.07 M, 153 k."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
 
 
 def _explain(study: "Study") -> list[str]:
