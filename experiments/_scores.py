@@ -57,7 +57,7 @@ def scores(
     proxies: str,
     workers: int,
 ) -> dict[str, np.ndarray]:
-    """Scores of ``archs`` by proxy, and the parts of the first proxy as ``part:<name>``; finished ones are read back."""
+    """Scores of ``archs`` by proxy, and the first proxy's parts as ``part:<name>``; finished ones are read back."""
     digest = hashlib.sha256(json.dumps([protocol.to_dict(), proxies], sort_keys=True).encode()).hexdigest()[:12]
     path = HERE / "cache" / f"{name}-{digest}.csv"
     path.parent.mkdir(exist_ok=True)

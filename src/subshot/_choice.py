@@ -5,6 +5,7 @@ Spaces, proxies and strategies are chosen this way on the command line and in st
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,12 +67,16 @@ def split_top_level(text: str) -> list[str]:
 
 
 def parse_choices(texts: str | Choice | Sequence[str | Choice]) -> list[Choice]:
-    """Read one choice, a comma-separated text of choices, or a sequence of either."""
+    """Read one choice, a comma-separated text of choices, or a sequence of either.
+
+    Raises:
+        OptionError: A text has another form, or no name in it.
+    """
     items = [texts] if isinstance(texts, (str, Choice)) else list(texts)
     return [
         choice
         for item in items
-        for choice in ([item] if isinstance(item, Choice) else map(Choice.parse, split_top_level(item)))
+        for choice in ([item] if isinstance(item, Choice) else map(Choice.parse, split_top_level(item) or [item]))
     ]
 
 
@@ -88,7 +93,8 @@ def option_defaults(function: Callable[..., object]) -> dict[str, Value]:
 def check_options(owner: str, options: Mapping[str, Value], defaults: Mapping[str, Value]) -> dict[str, Value]:
     """Check names and types of ``options`` against ``defaults`` and return them converted.
 
-    An integer is accepted for a float setting; a setting whose default is ``None`` or a word accepts any value.
+    An integer is accepted for a float setting, an infinity or NaN isn't; a setting whose default is ``None`` or a word
+    accepts any value.
 
     Raises:
         UnknownNameError: A setting the owner doesn't have.
@@ -104,7 +110,7 @@ def check_options(owner: str, options: Mapping[str, Value], defaults: Mapping[st
         elif isinstance(default, int):
             fits = isinstance(value, int) and not isinstance(value, bool)
         elif isinstance(default, float):
-            fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             value = float(value) if fits and value is not None else value
         else:
             fits = True

@@ -71,7 +71,11 @@ class Registry(Generic[T]):
             return
         # Set first: a content file may look another entry up while it is imported.
         self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{self._package}.{module.name}")
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self._package}.{module.name}")
+        except BaseException:
+            self._loaded = False  # else the next look-up would miss entries without saying why
+            raise

@@ -205,7 +205,8 @@ class Score:
             status = "nan"
         elif math.isinf(value):
             status = "inf" if value > 0 else "-inf"
-        return cls(value, status, reason, dict(parts or {}), tuple(warnings), cost or Cost())
+        plain = {key: float(part) for key, part in (parts or {}).items()}  # of NumPy or torch they aren't JSON
+        return cls(value, status, reason, plain, tuple(warnings), cost or Cost())
 
     @classmethod
     def failed(cls, reason: str, *, cost: Cost | None = None) -> "Score":

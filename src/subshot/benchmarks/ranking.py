@@ -1,5 +1,6 @@
 """How well scores order architectures: rank correlations with bootstrap intervals."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -101,8 +102,6 @@ def _estimate(
 
 
 def _quiet(compute: Callable[[], float]) -> float:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         return compute()

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 import os
 import re
 from typing import Annotated
@@ -16,9 +17,10 @@ def size(text: str) -> float:
         typer.BadParameter: Something else.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([kmg]?)\s*", str(text).lower())
-    if match is None:
+    value = float(match[1]) * _SIZES[match[2]] if match else math.inf
+    if not math.isfinite(value):
         raise typer.BadParameter(f"{text!r} is not a size; write a number, 250k, 1M or 1.5G.")
-    return float(match[1]) * _SIZES[match[2]]
+    return value
 
 
 def usable_cores() -> int:

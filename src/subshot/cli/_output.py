@@ -7,17 +7,18 @@ from typing import Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
 def error_console() -> Console:
     """For progress, warnings and errors."""
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 def result_console(*, as_json: bool) -> Console:
     """For tables: standard output, or standard error where standard output belongs to JSON."""
-    return Console(stderr=as_json)
+    return Console(stderr=as_json, emoji=False)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -35,8 +36,15 @@ def table(*columns: str, title: str | None = None, numbers: tuple[str, ...] = ()
     return made
 
 
+def add_row(made: Table, *cells: str) -> None:
+    """Add a row of plain texts: square brackets in them are no markup."""
+    made.add_row(*map(escape, cells))
+
+
 def number(value: float | None, digits: int = 6) -> str:
     """A number for people: thousands separated, or as many digits as asked for."""
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.{digits}g}"
+    if abs(value) < 1e15 and (value == int(value) or abs(value) >= 10_000):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"

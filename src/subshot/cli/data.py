@@ -1,7 +1,7 @@
 """``subshot data``: which data sets are here, and how to get the others."""
 
 from subshot.cli._options import Json
-from subshot.cli._output import print_json, result_console, table
+from subshot.cli._output import add_row, print_json, result_console, table
 
 
 def data(as_json: Json = False) -> None:
@@ -29,5 +29,5 @@ def data(as_json: Json = False) -> None:
     made = table("data set", "kind", "found", "where or how to get it", "licence")
     for row in rows:
         where = str(row.path) if row.found and row.path else row.how_to_get
-        made.add_row(row.name, row.kind, "yes" if row.found else "no", where, row.licence)
+        add_row(made, row.name, row.kind, "yes" if row.found else "no", where, row.licence)
     result_console(as_json=False).print(made)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from subshot.cli._options import Json
-from subshot.cli._output import print_json, result_console, table
+from subshot.cli._output import add_row, print_json, result_console, table
 from subshot.errors import UnknownNameError
 
 # Rows, whose first value is the name, and column titles.
@@ -26,7 +26,7 @@ def list_names(
         return
     made = table(*columns)
     for row in rows:
-        made.add_row(*row)
+        add_row(made, *row)
     result_console(as_json=False).print(made)
 
 

@@ -31,14 +31,19 @@ app.command("list")(list_names.list_names)
 app.command("data")(data.data)
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
-) -> None:
-    """Find good neural networks before anyone trains them."""
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find good neural networks before anyone trains them."""
 
 
 def main() -> None:
@@ -49,8 +54,10 @@ def main() -> None:
         _report(error.message, error.hint)
         code = 2
     except _ClickException as error:
-        hint = "See 'subshot --help', or --help after a command." if isinstance(error, _UsageError) else ""
-        _report(_message(error), hint)
+        message = _message(error)
+        if message:  # without one, the help has been shown instead
+            hint = "See 'subshot --help', or --help after a command." if isinstance(error, _UsageError) else ""
+            _report(message, hint)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         _report("Interrupted.", "The same command continues.")
@@ -59,7 +66,8 @@ def main() -> None:
         code = 1
     except Exception as error:
         traceback.print_exc()
-        _report(f"{type(error).__name__}: {error}", "This is a bug of subshot: please report it with the lines above.")
+        message = _sentence(f"{type(error).__name__}: {error}")
+        _report(message, "This is a bug of subshot: please report it with the lines above.")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -75,7 +83,11 @@ def _report(message: str, hint: str) -> None:
 
 def _message(error: Exception) -> str:
     format_message = getattr(error, "format_message", None)
-    return str(format_message()) if callable(format_message) else str(error)
+    return _sentence(str(format_message()) if callable(format_message) else str(error))
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text and not text.endswith((".", "!", "?")) else text
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from subshot.cli._options import Json, MaxMacs, MaxParams, Seed, SpaceName
-from subshot.cli._output import number, print_json, result_console, table
+from subshot.cli._output import add_row, number, print_json, result_console, table
 
 
 def profile(
@@ -30,9 +30,7 @@ def profile(
         from subshot.data import load_images
 
         task = load_images(data, limit=1_000).task()
-    limits = Limits(
-        {key: value for key, value in {"params": max_params, "macs": max_macs}.items() if value is not None}
-    )
+    limits = Limits.of(params=max_params, macs=max_macs)
     found = measure(chosen, task, limits=limits, seed=seed)
     nearest = chosen.format(found.smallest)
     if as_json:
@@ -48,7 +46,7 @@ def profile(
     console = result_console(as_json=False)
     made = table("cost", "min", "median", "max", numbers=("min", "median", "max"))
     for name, spread in found.ranges.items():
-        made.add_row(name, number(spread.minimum), number(spread.median), number(spread.maximum))
+        add_row(made, name, number(spread.minimum), number(spread.median), number(spread.maximum))
     console.print(made)
     how = "all measured" if found.exact else f"median of {found.measured:,} random ones, ends by walks towards them"
     console.print(

@@ -1,11 +1,13 @@
 """``subshot score``: proxies of single networks, from a space, a Python file, timm or torchvision."""
 
+import contextlib
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from subshot.cli._options import BatchNormMode, BatchSize, Data, Device, Json, Repeats, Samples, Seed, Variant
-from subshot.cli._output import number, print_json, result_console, table
+from subshot.cli._output import add_row, number, print_json, result_console, table
 
 
 def score(
@@ -42,20 +44,21 @@ def score(
     """
     from subshot.studies.targets import score_targets
 
-    scored = score_targets(
-        targets,
-        proxies=proxy,
-        data=data,
-        batch_size=batch_size,
-        samples=samples,
-        image_size=image_size,
-        repeats=repeats,
-        init=init,
-        bn_mode=bn_mode,
-        variant=variant,
-        seed=seed,
-        device=device,
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # what a user's network prints is no result
+        scored = score_targets(
+            targets,
+            proxies=proxy,
+            data=data,
+            batch_size=batch_size,
+            samples=samples,
+            image_size=image_size,
+            repeats=repeats,
+            init=init,
+            bn_mode=bn_mode,
+            variant=variant,
+            seed=seed,
+            device=device,
+        )
     if as_json:
         entries: list[dict[str, Any]] = [
             {
@@ -68,12 +71,12 @@ def score(
         print_json({"protocol": scored[0].protocol.to_dict(), "scores": entries})
         return
     console = result_console(as_json=False)
-    made = table("target", "proxy", "score", "status", "note", numbers=("score",))
     for one in scored:
+        console.print(one.target, style="bold", highlight=False, markup=False, soft_wrap=True)
+        made = table("proxy", "score", "status", "note", numbers=("score",))
         for name, value in one.scores.items():
             note = "; ".join([*([value.reason] if value.reason else []), *value.warnings])
-            made.add_row(one.target, name, number(value.value), value.status, note)
-        made.add_section()
-    console.print(made)
+            add_row(made, name, number(value.value), value.status, note)
+        console.print(made)
     for protocol in dict.fromkeys(str(one.protocol) for one in scored):
         console.print(f"Protocol: {protocol}", style="dim", highlight=False, markup=False, soft_wrap=True)

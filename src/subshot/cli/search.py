@@ -28,6 +28,7 @@ _INFEASIBLE: dict[str, Any] = {
     "best": None,
     "front": [],
     "evaluations": 0,
+    "failed": 0,
     "seconds": None,
     "protocol": None,
     "run": None,

@@ -1,9 +1,12 @@
 """Upper bounds on costs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from subshot.errors import OptionError
 
 # Costs of an architecture by name.
 Costs = Mapping[str, float]
@@ -21,8 +24,16 @@ class Limits:
 
     @classmethod
     def of(cls, *, params: float | None = None, macs: float | None = None) -> "Limits":
-        """Limits on the given costs; ``None`` leaves a cost free."""
-        return cls({name: bound for name, bound in (("params", params), ("macs", macs)) if bound is not None})
+        """Limits on the given costs; ``None`` leaves a cost free.
+
+        Raises:
+            OptionError: A limit that is negative or not finite.
+        """
+        bounds = {name: bound for name, bound in (("params", params), ("macs", macs)) if bound is not None}
+        for name, bound in bounds.items():
+            if not (bound >= 0 and math.isfinite(bound)):
+                raise OptionError(f"The limit of {name} was given as {bound}.", "It is a number from 0 on.")
+        return cls(bounds)
 
     def excess(self, costs: Costs) -> float:
         """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside."""

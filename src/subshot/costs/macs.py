@@ -2,8 +2,7 @@
 
 Convolutions and matrix products, attention included; no biases, norms, poolings or element-wise operations. This is
 half of what ``torch.utils.flop_counter`` counts, since a multiply-add is two floating-point operations. MACs are never
-called FLOPs
-here: published counts under that name differ by a factor of two and by what they include.
+called FLOPs here: published counts under that name differ by a factor of two and by what they include.
 """
 
 import torch

@@ -17,7 +17,7 @@ def check_size(size: Size) -> tuple[int, int]:
     Raises:
         OptionError: Not one or two whole numbers from 1 on.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in pair):
         raise OptionError(f"{size!r} is no image size.", "Give one whole number or (height, width), from 1 on.")
     return pair[0], pair[1]

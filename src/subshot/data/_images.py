@@ -81,7 +81,7 @@ class ImageData:
         Raises:
             OptionError: ``size`` is none.
         """
-        height, width = check_size(size or self.image_size)
+        height, width = check_size(self.image_size if size is None else size)
         return TaskSpec(
             (InputSpec("images", (channels, height, width)),),
             outputs=len(self.classes) or OUTPUTS_WITHOUT_CLASSES,
@@ -173,7 +173,7 @@ def prepare(
             f"Ask for {'1 or 3' if own == 1 else own}.",
         )
     chosen = np.asarray(indices, dtype=np.int64)
-    images = fit(data.images[chosen], image_size or data.image_size)
+    images = fit(data.images[chosen], data.image_size if image_size is None else image_size)
     # Each channel has 256 possible values: normalise those in double precision and look the pixels up.
     levels = np.arange(256) / 255
     inputs = np.empty((len(images), own, *images.shape[1:3]), dtype=np.float32)

@@ -79,7 +79,8 @@ CIFAR100 = Layout(
 def layout_of(path: Path) -> Layout | None:
     """Which of the two sets a folder or archive holds, judged by names; ``None`` for neither."""
     for layout in (CIFAR10, CIFAR100):
-        if path.is_dir() and (path / layout.meta[0]).is_file() and (path / layout.train[0]).is_file():
+        # Any of its files, so that a missing one is named.
+        if any((path / name).is_file() for name in (layout.meta[0], *layout.train, *layout.test)):
             return layout
         if path.is_file() and path.name == layout.archive:
             return layout
@@ -104,7 +105,7 @@ def load_batches(
     if layout is None:
         raise DataError(
             f"{path} holds no CIFAR batches.",
-            f"Give a folder with {CIFAR10.meta[0]} and {CIFAR10.train[0]}, one with {CIFAR100.meta[0]} and "
+            f"Give a folder with {CIFAR10.meta[0]} and {CIFAR10.train[0]} ..., one with {CIFAR100.meta[0]} and "
             f"{CIFAR100.train[0]}, or the archive {CIFAR10.archive} or {CIFAR100.archive} under its own name.",
         )
     batches = layout.test if split == "test" else layout.train

@@ -153,11 +153,13 @@ def _read_all(files: Iterable[Path], path: Path) -> Iterable[NDArray[np.uint8]]:
     for file in files:
         count += 1
         try:
-            yield _read(file)
-        except (OSError, ValueError, SyntaxError, EOFError, Warning) as error:
+            image = _read(file)
+        except Exception as error:  # a damaged file can make a decoder raise anything
             bad.append(f"{file.relative_to(path).as_posix()} ({str(error).replace(str(file), 'it')})")
+        else:
+            yield image
     if bad:
-        more = ", ..." if len(bad) > 3 else ""
+        more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
         raise DataError(
             f"{len(bad):,} of {count:,} images read from {path} can't be decoded: {', '.join(bad[:3])}{more}.",
             "Replace or remove them.",

@@ -33,7 +33,8 @@ def load_npz(path: Path, *, split: Split = None, limit: int | None = None, image
 
 def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(
                     f"{path} is a single array, not a .npz file.", "Write it with numpy.savez(x=..., y=...)."

@@ -59,7 +59,7 @@ class PatternCounter:
     def count(self) -> int:
         """The number of distinct patterns added so far."""
         if self.bits <= _TABLE_BITS:
-            return int(self._seen.sum())
+            return int(torch.count_nonzero(self._seen))
         self._merge()
         return self._distinct.shape[1]
 
@@ -90,10 +90,10 @@ class SignRecorder:
         self._ternary = PatternCounter(2 * samples, device) if ternary else None
         self._gram = torch.zeros(samples, samples, dtype=torch.float64, device=device) if agreement else None
         self._positive = torch.zeros(samples, dtype=torch.float64, device=device) if agreement else None
-        self._step = max(1, _SLICE // samples)
-        planes = 2 if ternary else 1
-        # One buffer for the 0/1 planes of every slice of every layer.
-        self._buffer = torch.empty(planes * samples * self._step, dtype=torch.float32, device=device)
+        # Units gather here, layer after layer, and are packed when it is full: few large steps instead of many small ones.
+        self._width = max(1, _SLICE // samples)
+        self._planes = torch.empty((2 if ternary else 1) * samples, self._width, dtype=torch.float32, device=device)
+        self._filled = 0
 
     def add(self, activation: Tensor) -> None:
         """Record one activation map.
@@ -108,37 +108,54 @@ class SignRecorder:
             self.skipped += 1
             return
         self.calls += 1
-        self.units += maps.shape[1]
-        # In a network that runs under autocast, half-precision products would not be exact.
-        with torch.autocast(maps.device.type, enabled=False):
-            for start in range(0, maps.shape[1], self._step):
-                self._add_slice(maps[:, start : start + self._step])
+        units = maps.shape[1]
+        self.units += units
+        start = 0
+        while start < units:
+            stop = min(units, start + self._width - self._filled)
+            self._gather(maps if stop - start == units else maps[:, start:stop])
+            start = stop
 
-    def _add_slice(self, values: Tensor) -> None:
-        samples, units = values.shape
+    def _gather(self, values: Tensor) -> None:
+        """Put the signs of (S, units) into the free columns; pack when none is left."""
+        end = self._filled + values.shape[1]
+        columns = self._planes[:, self._filled : end]
         # Comparing straight into floats is several times faster than comparing to booleans and converting.
-        planes = self._buffer[: (2 if self._ternary else 1) * samples * units].view(-1, units)
-        positive = torch.gt(values, 0, out=planes[:samples])
-        if self._binary:
-            self._binary.add(positive)
+        torch.gt(values, 0, out=columns[: self.samples] if self._ternary else columns)
         if self._ternary:
-            torch.lt(values, 0, out=planes[samples:])
-            self._ternary.add(planes)
-        if self._gram is not None and self._positive is not None:
-            self._gram += positive @ positive.T  # exact in float32: a slice has fewer than 2**24 units
-            self._positive += positive.sum(dim=1)
+            torch.lt(values, 0, out=columns[self.samples :])
+        self._filled = end
+        if end == self._width:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Pack and count the gathered columns."""
+        if self._filled == 0:
+            return
+        planes = self._planes[:, : self._filled]
+        self._filled = 0
+        positive = planes[: self.samples]
+        # In a network that runs under autocast, half-precision products would not be exact.
+        with torch.autocast(planes.device.type, enabled=False):
+            if self._binary:
+                self._binary.add(positive)
+            if self._ternary:
+                self._ternary.add(planes)
+            if self._gram is not None and self._positive is not None:
+                self._gram += positive @ positive.T  # exact in float32: there are fewer than 2**24 columns
+                self._positive += positive.sum(dim=1)
 
     def _by_sample(self, activation: Tensor) -> Tensor | None:
         """View as (S, units), or None where no axis can be the samples."""
-        value = activation.detach()
-        axis = self._sample_axis(value.shape)
+        axis = self._sample_axis(activation.shape)
         if axis is None:
             return None
+        units = activation.numel() // self.samples
         if axis == 1:
-            value = value.transpose(0, 1)
-        elif value.dim() == 4 and not value.is_contiguous():
-            value = value.permute(0, 2, 3, 1)  # channels-last memory; the order of units doesn't matter
-        return value.reshape(self.samples, value.numel() // self.samples)
+            return activation.transpose(0, 1).reshape(self.samples, units)
+        if not activation.is_contiguous() and activation.dim() == 4:
+            activation = activation.permute(0, 2, 3, 1)  # channels-last memory; the order of units doesn't matter
+        return activation.reshape(self.samples, units)
 
     def _sample_axis(self, shape: torch.Size) -> int | None:
         if not shape or shape[0] == self.samples:
@@ -154,16 +171,19 @@ class SignRecorder:
     @property
     def distinct(self) -> int | None:
         """Number of distinct binary patterns."""
+        self._flush()
         return self._binary.count() if self._binary else None
 
     @property
     def distinct_ternary(self) -> int | None:
         """Number of distinct ternary patterns."""
+        self._flush()
         return self._ternary.count() if self._ternary else None
 
     @property
     def agreement(self) -> Tensor | None:
         """Entry (i, j): units on which samples i and j are both positive or both not; (S, S), float64."""
+        self._flush()
         if self._gram is None or self._positive is None:
             return None
         # <c_i, c_j> + <1 - c_i, 1 - c_j> with one matrix product instead of two.

@@ -57,7 +57,8 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
         try:
             # The fused attention kernels would run activations where nobody can see them.
             torch.backends.mha.set_fastpath_enabled(False)
-            network.eval()
+            for module in modules:
+                module.training = False  # not network.eval(): a module may answer that by merging or freezing weights
             for norm in norms:
                 if batch_norm == "batch":
                     # Training mode without tracking: batch statistics are used and the running ones are not touched.
@@ -91,7 +92,7 @@ _SavedBuffer = tuple[nn.Module, str, Tensor | None, Tensor | None]
 def _save_buffers(modules: Iterable[nn.Module]) -> list[_SavedBuffer]:
     """Owner, name, tensor and a copy of its values, for each buffer."""
     return [
-        (module, name, buffer, None if buffer is None else buffer.clone())
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
         for module in modules
         for name, buffer in module._buffers.items()
     ]

@@ -31,10 +31,10 @@ def nwot(evidence: "Evidence") -> Reading:
     if evidence.units == 0:
         return Reading(float("nan"), not_applicable="no activation function was seen in the forward pass")
     assert evidence.agreement is not None
+    import torch
+
     # Rounding hides that a kernel is singular unless its rank is asked for.
     if torch.linalg.matrix_rank(evidence.agreement, hermitian=True) < evidence.samples:
         return Reading(-math.inf, {"units": float(evidence.units)})
-    import torch
-
     log_determinant = torch.linalg.slogdet(evidence.agreement).logabsdet.item()
     return Reading(log_determinant, {"units": float(evidence.units)})

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 # Rows of the result table.
 _TOP = 5
 
-# Width of a number's column; what is left is the architecture's.
-_NUMBER = 7
-
 
 class SearchProgress:
     """A live line: evaluations, rate, time left, best so far.
@@ -62,9 +59,10 @@ def show_study(study: "Study", console: Console) -> None:
     """Print the winner, the runners-up, how much of the score is size, and the protocol."""
     top = study.top(_TOP)
     if study.best is None:
-        console.print(f"[bold]No architecture has a finite {study.objective} score.[/] {_failures(study)}")
+        console.print(f"[bold]No architecture has a finite {escape(study.objective)} score.[/]", soft_wrap=True)
+        console.print(escape(_failures(study)), highlight=False, soft_wrap=True)
         return
-    console.print(_table(study, top))
+    console.print(_table(study, top, width=console.width))
     console.print(f"[bold]Best architecture[/]  {escape(study.best.arch)}", highlight=False, soft_wrap=True)
     for line in _explain(study):
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
@@ -73,23 +71,28 @@ def show_study(study: "Study", console: Console) -> None:
         console.print(f"[dim]Run folder: {escape(str(study.run))} (study.db, best.json)[/]", highlight=False)
 
 
-def _table(study: "Study", top: "list[Found]") -> Table:
-    table = Table(header_style="bold")
-    for column in ("#", study.objective, "params", "MACs"):
-        table.add_column(
-            column, justify="right", no_wrap=True, min_width=len(column) if column == "#" else max(len(column), _NUMBER)
-        )
-    table.add_column("architecture", overflow="ellipsis", no_wrap=True)
+def _table(study: "Study", top: "list[Found]", *, width: int) -> Table:
+    numbers = ("#", study.objective, "params", "MACs")
+    table = Table(*numbers, "architecture", header_style="bold")
+    for column in table.columns[: len(numbers)]:
+        column.justify, column.no_wrap = "right", True
+    rows = []
     for rank, found in enumerate(top, start=1):
         costs = [magnitude(found.costs[name]) for name in ("params", "macs")]
-        table.add_row(str(rank), f"{found.score.value:,.6g}", *costs, escape(found.arch))
+        rows.append([str(rank), f"{found.score.value:,.6g}", *costs])
+    # What the numbers and frames leave is the architecture's; below, the best one stands in full.
+    taken = sum(max(len(row[i]) for row in [list(numbers), *rows]) + 3 for i in range(len(numbers))) + 4
+    for row, found in zip(rows, top, strict=True):
+        room = max(20, width - taken)
+        text = found.arch if len(found.arch) <= room else f"{found.arch[: room - 1]}…"
+        table.add_row(*row, escape(text))
     return table
 
 
 def magnitude(value: float) -> str:
     """A count with its magnitude: 1.07 M, 153 k."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:  # what three digits would round up to it
             return f"{value / size:.3g} {unit}"
     return f"{value:.0f}"
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from subshot._choice import Choice
 from subshot._types import Arch
 from subshot.costs._descend import descend
 from subshot.costs._limits import Costs, Limits
 from subshot.errors import InfeasibleError
-from subshot.spaces._space import Crossable, Enumerable, Space
+from subshot.spaces._space import Crossable, Enumerable, Space, space_settings
 
 # Draws in a row outside the limits before something better than luck is tried.
 _PATIENCE = 1_000
@@ -48,6 +49,8 @@ class LimitedSpace:
         Raises:
             InfeasibleError: None of many was; the nearest is named.
         """
+        if self._listed:
+            return self._listed[int(rng.integers(len(self._listed)))]
         return self._redraw(lambda: self._space.sample(rng), _PATIENCE, lambda nearest: self._last_resort(nearest, rng))
 
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
@@ -87,7 +90,7 @@ class LimitedSpace:
             f"No architecture of {self._space.name}{'' if listed else ' that was found'} meets the limits "
             f"({self._limits}).",
             f"The nearest has {shown}: {self._space.format(nearest)} . Raise the limits, or see what is reachable "
-            f"with 'subshot profile --space {self._space.name}'.",
+            f"with 'subshot profile --space {Choice(self._space.name, space_settings(self._space))}'.",
         )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -72,19 +73,30 @@ class ProcessExecutor:
     """
 
     def __init__(self, evaluator: Evaluator, workers: int) -> None:
+        try:
+            pickle.dumps(evaluator)
+        except Exception as error:
+            raise OptionError(
+                f"What is to be searched can't be sent to worker processes: {error}.",
+                "Define its classes at the top of a module, or use one worker.",
+            ) from error
         self._evaluator = evaluator
         self._workers = workers
-        self._pool = self._start(workers)
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
-        """Evaluate on all workers."""
+        """Evaluate on all workers.
+
+        Raises:
+            OptionError: The workers can't be started.
+        """
+        if not archs:
+            return
         try:
-            waiting: dict[Future[Evaluation], int] = {
-                self._pool.submit(_evaluate, arch): position for position, arch in enumerate(archs)
-            }
+            waiting = self._submit(archs)
         except BrokenProcessPool:  # a worker died between two calls
-            self._restart()
-            waiting = {self._pool.submit(_evaluate, arch): position for position, arch in enumerate(archs)}
+            self._stop()
+            waiting = self._submit(archs)
         lost: list[int] = []
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -97,27 +109,47 @@ class ProcessExecutor:
                     continue
                 yield position, evaluation
         if lost:
-            self._restart()
+            self._stop()
             for position in sorted(lost):
                 yield position, self._retry(archs[position])
 
+    def _submit(self, archs: Sequence[Arch]) -> dict[Future[Evaluation], int]:
+        pool = self._running()
+        return {pool.submit(_evaluate, arch): position for position, arch in enumerate(archs)}
+
     def _retry(self, arch: Arch) -> Evaluation:
         try:
-            return self._pool.submit(_evaluate, arch).result()
+            return self._running().submit(_evaluate, arch).result()
         except BrokenProcessPool:
-            self._restart()
+            self._stop()
             names = [one.name for one in getattr(self._evaluator, "proxies", ())]
             reason = "the worker process died while it evaluated this architecture, twice (out of memory?)"
             return {name: Score.failed(reason) for name in names}
 
-    def _start(self, workers: int) -> ProcessPoolExecutor:
+    def _running(self) -> ProcessPoolExecutor:
+        """The pool; a new one has to answer first, or else every architecture would be blamed for its failure."""
+        if self._pool is not None:
+            return self._pool
         # Spawned, not forked: a forked process inherits torch's thread pools in an undefined state.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, mp_context=context, initializer=_set_up, initargs=(self._evaluator,))
+        self._pool = ProcessPoolExecutor(
+            self._workers, mp_context=context, initializer=_set_up, initargs=(self._evaluator,)
+        )
+        try:
+            self._pool.submit(os.getpid).result()
+        except BrokenProcessPool as error:
+            self._stop()
+            raise OptionError(
+                f"The {self._workers} worker processes end before they begin; their own messages stand above.",
+                "A script that uses workers keeps what it runs below 'if __name__ == \"__main__\":' and registers its "
+                "own spaces and proxies above it; or use one worker.",
+            ) from error
+        return self._pool
 
-    def _restart(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._start(self._workers)
+    def _stop(self, *, wait: bool = False) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=wait, cancel_futures=True)
+            self._pool = None
 
     def __enter__(self) -> "ProcessExecutor":
         return self
@@ -125,7 +157,7 @@ class ProcessExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=error is None, cancel_futures=True)
+        self._stop(wait=error is None)
 
 
 # Parameters of glibc's mallopt.
@@ -143,7 +175,7 @@ def make_executor(evaluator: Evaluator, workers: int, *, kind: str = "auto") -> 
         kind: ``serial``, ``processes``, or ``auto``: processes for more than one worker.
 
     Raises:
-        OptionError: Fewer than one worker, or an unknown kind.
+        OptionError: Fewer than one worker, an unknown kind, or an evaluator that worker processes can't be sent.
     """
     if workers < 1:
         raise OptionError(f"{workers} workers were asked for.", "At least one is needed.")

@@ -4,11 +4,13 @@ A killed process loses at most the evaluations that were under way. One process 
 refused.
 """
 
+import contextlib
+import itertools
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +19,9 @@ from subshot._types import Evaluation, Score
 from subshot.errors import StudyError
 
 SCHEMA_VERSION = 1
+
+# What a message shows for a setting that only one of two studies has.
+_ABSENT = "nothing"
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -69,9 +74,9 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=1.0)
             self._open(settings)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, ValueError) as error:
             self._close_quietly()
-            raise self._explain(error) from error
+            raise _explain(path, error) from error
         except BaseException:
             self._close_quietly()
             raise
@@ -85,26 +90,36 @@ class Store:
         self._db.close()
 
     def rows(self) -> dict[int, Row]:
-        """All stored evaluations by trial number."""
-        found = self._db.execute("SELECT trial, arch, same_as, scores, costs, finished FROM evaluations ORDER BY trial")
-        return {
-            trial: Row(trial, arch, _scores(scores), json.loads(costs), same_as, finished)
-            for trial, arch, same_as, scores, costs, finished in found
-        }
+        """All stored evaluations by trial number.
 
-    def add(self, row: Row) -> None:
-        """Store one evaluation and commit it.
+        Raises:
+            StudyError: The file is damaged.
+        """
+        query = "SELECT trial, arch, same_as, scores, costs, finished FROM evaluations ORDER BY trial"
+        try:
+            return {
+                trial: Row(trial, arch, _scores(scores), json.loads(costs), same_as, finished)
+                for trial, arch, same_as, scores, costs, finished in self._db.execute(query)
+            }
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            raise _explain(self.path, error) from error
+
+    def add(self, row: Row) -> Row:
+        """Store one evaluation, commit it, and return it with the time of this.
 
         Raises:
             StudyError: The disk is full or the file can't be written.
         """
+        row = replace(row, finished=time.time())
         scores = json.dumps({name: score.to_dict() for name, score in row.scores.items()}, allow_nan=False)
-        values = (row.trial, row.arch, row.same_as, scores, json.dumps(dict(row.costs), allow_nan=False), time.time())
+        costs = json.dumps(dict(row.costs), allow_nan=False)
+        values = (row.trial, row.arch, row.same_as, scores, costs, row.finished)
         try:
             with self._db:
                 self._db.execute("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", values)
         except sqlite3.Error as error:
-            raise self._explain(error) from error
+            raise _explain(self.path, error) from error
+        return row
 
     def _open(self, settings: Mapping[str, Any]) -> None:
         # The lock is held until the process ends, however it ends. With it, the write-ahead log needs no shared memory.
@@ -133,32 +148,70 @@ class Store:
                 f"{self.path} has schema {schema or 'unknown'}; this version of subshot knows up to {SCHEMA_VERSION}.",
                 "It was written by a newer version: update subshot, or choose another folder.",
             )
-        stored = json.loads(known["settings"])
-        asked = json.loads(json.dumps(settings))
-        differing = sorted(key for key in {*stored, *asked} if stored.get(key) != asked.get(key))
+        stored = dict(_flat(json.loads(known.get("settings", "null"))))
+        asked = dict(_flat(json.loads(json.dumps(settings))))
+        differing = sorted(key for key in {*stored, *asked} if stored.get(key, _ABSENT) != asked.get(key, _ABSENT))
         if differing:
             shown = "; ".join(
-                f"{key}: {stored.get(key)!r} there, {asked.get(key)!r} asked for" for key in differing[:4]
+                f"{key}: {stored.get(key, _ABSENT)} there, {asked.get(key, _ABSENT)} asked for" for key in differing[:4]
             )
             raise StudyError(
                 f"{self.path} belongs to another study ({shown}).",
                 "Choose another folder, or start anew in this one with --fresh.",
             )
 
-    def _explain(self, error: Exception) -> StudyError:
-        text = str(error)
-        if "locked" in text:
-            hint = "Wait for it to end, or choose another folder."
-            return StudyError(f"{self.path} is in use by another process.", hint)
-        if "not a database" in text or "malformed" in text:
-            return StudyError(f"{self.path} is damaged or no study: {text}.", "Restore it, or choose another folder.")
-        hint = "Check the folder and its permissions, or choose another."
-        return StudyError(f"{self.path} can't be written: {text}.", hint)
-
     def _close_quietly(self) -> None:
         database = getattr(self, "_db", None)
         if database is not None:
             database.close()
+
+
+def move_aside(run: Path) -> None:
+    """Rename the study in a run folder, its log and its result, so that starting anew loses nothing.
+
+    Raises:
+        StudyError: It is in use, or can't be renamed.
+    """
+    path = run / "study.db"
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("BEGIN IMMEDIATE")  # refused while another process writes; also takes in the log
+    except sqlite3.OperationalError as error:
+        raise _explain(path, error) from error
+    except sqlite3.DatabaseError:
+        pass  # damaged, or no study: aside with it
+    number = next(n for n in itertools.count(1) if not path.with_name(f"study.db.old{n}").exists())
+    try:
+        for name, suffix in (("study.db", ""), ("study.db", "-wal"), ("study.db", "-shm"), ("best.json", "")):
+            old = run / f"{name}{suffix}"
+            if old.exists():
+                old.rename(run / f"{name}.old{number}{suffix}")
+    except OSError as error:
+        raise StudyError(f"{path} can't be moved aside: {error.strerror}.", "Choose another folder.") from error
+
+
+def _explain(path: Path, error: Exception) -> StudyError:
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, sqlite3.Error) and "locked" in text:
+        return StudyError(f"{path} is in use by another process.", "Wait for it to end, or choose another folder.")
+    if isinstance(error, (OSError, sqlite3.OperationalError)):
+        hint = "Check the folder and its permissions, or choose another."
+        return StudyError(f"{path} can't be written: {text}.", hint)
+    return StudyError(
+        f"{path} is damaged or no study: {text}.", "Restore it, choose another folder, or start anew with --fresh."
+    )
+
+
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and texts of everything in nested settings."""
+    if not isinstance(value, dict):
+        yield name, json.dumps(value)
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f"{name}.{key}" if name else key)
 
 
 def _scores(text: str) -> Evaluation:

@@ -1,7 +1,6 @@
 """Search a space and remember everything: ask, evaluate, commit, tell; after a kill continue as if nothing happened."""
 
 import hashlib
-import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,10 @@ from subshot.proxies._proxy import BoundProxy, bind
 from subshot.spaces._space import Space, get_space, resolve_variant, space_settings
 from subshot.strategies._limits import limited
 from subshot.strategies._strategy import Strategy, fitness, make_strategy
+from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
-from subshot.studies._store import Row, Store
+from subshot.studies._store import Row, Store, move_aside
 
 if TYPE_CHECKING:
     import os
@@ -105,6 +105,11 @@ class Study:
     settings: Mapping[str, Any]
     run: Path | None
 
+    @property
+    def failed(self) -> int:
+        """Architectures evaluated without a finite objective; they are never chosen."""
+        return sum(row.same_as is None and not row.scores[self.objective].ok for row in self.rows)
+
     def top(self, n: int) -> list[Found]:
         """The best ``n`` distinct architectures, best first."""
         return _ranked(self.rows, self.objective)[:n]
@@ -116,6 +121,7 @@ class Study:
             "best": self.best.to_dict() if self.best else None,
             "front": [found.to_dict() for found in self.front],
             "evaluations": self.evaluations,
+            "failed": self.failed,
             "seconds": round(self.seconds, 3),
             "protocol": self.protocol.to_dict(),
             "run": str(self.run) if self.run else None,
@@ -184,6 +190,9 @@ def search(
         raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
     space = get_space(space)
     chosen = bind(proxy)
+    if not chosen:
+        raise OptionError("No proxy was given.", "Name one or more; the first is maximised.")
+    strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
     batch = take_batch(data, batch_size, samples=samples, seed=seed)
     protocol = Protocol(
         data=batch.name,
@@ -200,7 +209,7 @@ def search(
         seed=seed,
         version=__version__,
     )
-    _check(protocol)
+    check_protocol(protocol)
     limits = Limits.of(params=max_params, macs=max_macs)
     proxies = tuple(_calibrate(one, space, batch.task, protocol) for one in chosen)
     settings = {
@@ -215,12 +224,12 @@ def search(
     meter = Meter(space, batch.task)
     chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
     run = _run_folder(out, settings)
-    if fresh and run is not None:
-        _move_aside(run / "study.db")
     evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol)
+    mapper = make_executor(evaluator, workers, kind=executor)  # the last to refuse anything: now files are touched
+    if fresh and run is not None:
+        move_aside(run)
     driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
-    store_path = run / "study.db" if run is not None else Path(":memory:")
-    with Store(store_path, settings) as store, make_executor(evaluator, workers, kind=executor) as mapper:
+    with Store(run / "study.db" if run is not None else Path(":memory:"), settings) as store, mapper:
         status = driver.run(store, mapper)
     ranked = _ranked(driver.rows, proxies[0].name)
     study = Study(
@@ -229,7 +238,7 @@ def search(
         best=ranked[0] if ranked else None,
         front=_front(ranked),
         rows=tuple(driver.rows),
-        evaluations=len(driver.first_of),
+        evaluations=sum(row.same_as is None for row in driver.rows),
         seconds=time.perf_counter() - started,
         protocol=protocol,
         settings=settings,
@@ -262,6 +271,7 @@ class _Driver:
         self._budget = budget
         self._started = started
         self._on_progress = on_progress
+        self._committed: dict[int, Row] = {}
         self._best: Found | None = None
         self._evaluated = 0
         self._resumed = 0
@@ -278,6 +288,8 @@ class _Driver:
                     self.rows.append(row)
                     self._strategy.tell(row.trial, row.scores)
         except KeyboardInterrupt:
+            told = {row.trial for row in self.rows}
+            self.rows += [row for trial, row in sorted(self._committed.items()) if trial not in told]
             return "interrupted"
         return "done"
 
@@ -297,7 +309,7 @@ class _Driver:
         self, trials: Sequence[Trial], stored: Mapping[int, Row], store: Store, executor: Executor
     ) -> list[Row]:
         """Rows of ``trials`` in their order, all of them committed."""
-        rows: dict[int, Row] = {}
+        rows = self._committed = {}
         new: list[Trial] = []
         for trial in trials:
             text = self._space.format(trial.arch)
@@ -316,8 +328,7 @@ class _Driver:
             elif first == trial.id:
                 new.append(trial)
         for position, evaluation in executor.run([trial.arch for trial in new]):
-            row = self._row(new[position], evaluation)
-            store.add(row)
+            row = store.add(self._row(new[position], evaluation))
             rows[row.trial] = row
             self._note(row)
         known = {row.trial: row for row in self.rows}
@@ -325,9 +336,7 @@ class _Driver:
             if trial.id not in rows:
                 first = self.first_of[self._space.format(trial.arch)]
                 source = rows.get(first) or known[first]
-                row = replace(source, trial=trial.id, same_as=first)
-                store.add(row)
-                rows[trial.id] = row
+                rows[trial.id] = store.add(replace(source, trial=trial.id, same_as=first))
         return [rows[trial.id] for trial in trials]
 
     def _row(self, trial: Trial, evaluation: Evaluation) -> Row:
@@ -366,21 +375,6 @@ def _front(ranked: Sequence[Found]) -> tuple[Found, ...]:
     return tuple(front)
 
 
-def _check(protocol: Protocol) -> None:
-    """Refuse what would fail in every single evaluation."""
-    from subshot.networks.initialisation import INITIALISATIONS
-    from subshot.proxies._prepare import BATCH_NORM_MODES
-
-    for kind, value, allowed in (
-        ("initialisation", protocol.initialisation, INITIALISATIONS),
-        ("batch-norm mode", protocol.batch_norm, BATCH_NORM_MODES),
-    ):
-        if value not in allowed:
-            raise OptionError(f"There is no {kind} {value!r}.", f"Use one of {', '.join(allowed)}.")
-    if protocol.repeats < 1:
-        raise OptionError(f"{protocol.repeats} repeats were asked for.", "At least one is needed.")
-
-
 def _calibrate(proxy: BoundProxy, space: Space, task: TaskSpec, protocol: Protocol) -> BoundProxy:
     """Fill options that are not given from the sizes of sampled networks of the scored variant."""
     if proxy.info.calibrate is None or all(value is not None for value in proxy.options.values()):
@@ -398,20 +392,6 @@ def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(out(digest[:12]))
     return Path(out)
-
-
-def _move_aside(path: Path) -> None:
-    """Rename an old study with its log, so that starting anew loses nothing."""
-    if not path.exists():
-        return
-    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.old{n}").exists())
-    try:
-        for suffix in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                old.rename(path.with_name(f"{path.name}.old{number}{suffix}"))
-    except OSError as error:
-        raise StudyError(f"{path} can't be moved aside: {error}.", "Choose another folder.") from error
 
 
 def _write_best(run: Path, study: Study) -> None:

@@ -54,7 +54,7 @@ def score_targets(
 
     Args:
         targets: ``SPACE:ARCH``, ``FILE.py:FUNCTION``, ``timm:NAME`` or ``torchvision:NAME``. The function takes no
-            arguments and returns a module; its file is executed.
+            arguments and returns a module; its file is executed, with torch's random state seeded by ``seed``.
         proxies: Names, with options where wanted, or ``"all"``.
         data: Where the batch comes from.
         batch_size: Samples in it.
@@ -76,6 +76,7 @@ def score_targets(
     from subshot.networks.initialisation import Initialiser
     from subshot.proxies._proxy import bind
     from subshot.proxies._score import score_prepared
+    from subshot.studies._check import check_protocol
 
     chosen = bind(proxies)
     size = None if image_size is None else (image_size, image_size)
@@ -87,11 +88,13 @@ def score_targets(
         batch_size=len(batch.inputs),
         repeats=repeats,
         input_shape=tuple(batch.inputs.shape[1:]),
+        initialisation=init or "keep",
         batch_norm=bn_mode,
         device=device,
         seed=seed,
         version=__version__,
     )
+    check_protocol(base)
     inputs = torch.from_numpy(batch.inputs).to(device)
     scored = []
     for target in targets:
@@ -119,7 +122,7 @@ def _resolve(
     if not colon or not rest:
         raise OptionError(f"{target!r} names no network.", _FORMS)
     if kind.endswith(".py"):
-        network = _from_file(Path(kind), rest)
+        network = _seeded(lambda: _from_file(Path(kind), rest), seed)
     elif kind in ("timm", "torchvision"):
         network = _LIBRARIES[kind](rest, task, seed)
     else:
@@ -129,7 +132,7 @@ def _resolve(
         return _from_space(kind, rest, base, task, variant=variant, init=init)
     return (
         network,
-        replace(base, initialisation=init or "keep", weights="given" if init in (None, "keep") else "init"),
+        replace(base, weights="given" if init in (None, "keep") else "init"),
         target,
     )
 
@@ -157,6 +160,7 @@ def _from_space(
 
 def _from_file(path: Path, function: str) -> "nn.Module":
     from torch import nn
+    from torch.nn.parameter import is_lazy
 
     if not path.is_file():
         raise DataError(f"There is no file {path}.", _FORMS)
@@ -174,13 +178,19 @@ def _from_file(path: Path, function: str) -> "nn.Module":
         network = make()
     except UnknownNameError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkError(
             f"{path}:{function} raised {type(error).__name__}: {error}.", "Mend the file first."
         ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(
-            f"{path}:{function} returned a {type(network).__name__}.", "It must return a torch.nn.Module."
+            f"{path}:{function} returned an object of type {type(network).__name__}.",
+            "It must return a torch.nn.Module.",
+        )
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        raise NetworkError(
+            f"{path}:{function} returned a network with lazy parameters, which have no shape yet.",
+            "Let the function run it on a batch once.",
         )
     return network
 
@@ -213,7 +223,7 @@ def _import(package: str) -> Any:
 
 
 def _seeded(make: Callable[[], "nn.Module"], seed: int) -> "nn.Module":
-    """A network whose constructor draws its weights from the global generator, which is put back."""
+    """A network whose constructor draws its weights from torch's global generator, which is put back."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
