@@ -40,7 +40,8 @@ def test_is_registered_with_all_abilities() -> None:
     for ability in (Enumerable, Crossable, Populations, Encodable, Measurable):
         assert isinstance(SPACE, ability)
     assert SPACE.name == "nasbench201"
-    assert SPACE.variants[0] == SPACE.scoring_variant == "official"
+    assert SPACE.variants == ("official", "narrow")
+    assert SPACE.scoring_variant == "narrow"
     assert SPACE.task == TaskSpec.images(3, 32, 32, classes=10)
 
 
@@ -54,6 +55,17 @@ def test_refuses_settings_below_one(setting: dict[str, int]) -> None:
     (key, value), *_ = setting.items()
     with pytest.raises(OptionError, match=f"{key}={value!r}.*whole number from 1"):
         NasBench201(**setting)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 16])
+def test_the_narrow_variant_is_the_published_network_at_two_channels(channels: int) -> None:
+    arch = SPACE.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|")
+    space = NasBench201(channels=channels)
+    narrow, expected = space.build(arch, variant="narrow"), NasBench201(channels=min(2, channels)).build(arch)
+    shapes = [(name, parameter.shape) for name, parameter in expected.named_parameters()]
+    assert [(name, parameter.shape) for name, parameter in narrow.named_parameters()] == shapes
+    assert space.measure(arch, variant="narrow") == NasBench201(channels=min(2, channels)).measure(arch)
+    assert space.measure(arch) == space.measure(arch, variant="official")
 
 
 def test_refuses_other_variants_and_populations() -> None:

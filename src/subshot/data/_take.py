@@ -67,8 +67,7 @@ def take_batch(
     if samples not in ("random", "first"):
         raise OptionError(f"samples was given as {samples!r}.", "It is 'random' or 'first'.")
     if isinstance(data, (str, Path)):
-        limit = batch_size if samples == "first" else max(batch_size, _POOL)
-        data = load_images(data, limit=max(1, limit))
+        data = load_images(data, limit=_limit(Path(data), batch_size, samples))
     if isinstance(data, ImageData):
         how: Samples = "first" if samples == "first" else "random"
         inputs, labels = take(data, batch_size, samples=how, seed=seed, image_size=image_size)
@@ -77,6 +76,13 @@ def take_batch(
         raise OptionError(f"image_size {image_size} was given for tensors.", "Give tensors of the wanted size.")
     own, labels = batch_from(data, batch_size)
     return TakenBatch("given", "given", own, labels, _task(own, labels), digest(own, labels))
+
+
+def _limit(path: Path, batch_size: int, samples: str) -> int | None:
+    """How many images to read; all of a file of arrays, which may be sorted by class and is read whole anyway."""
+    if samples == "first":
+        return max(1, batch_size)
+    return None if path.suffix == ".npz" else max(batch_size, _POOL)
 
 
 def _task(inputs: NDArray[Any], labels: NDArray[np.int64] | None) -> TaskSpec:

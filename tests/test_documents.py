@@ -1,0 +1,127 @@
+"""The code and commands in README and CONTRIBUTING do what they say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import subshot
+from subshot.proxies._proxy import PROXIES
+from subshot.spaces._space import SPACES
+from subshot.strategies._strategy import STRATEGIES, make_strategy
+from subshot.testing.spaces import SpaceContract
+from subshot.testing.strategies import OneMax, StrategyContract, drive
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+
+
+def example(name: str) -> str:
+    (found,) = [block for block in blocks("CONTRIBUTING.md", "python") if name in block]
+    return found
+
+
+@pytest.fixture(scope="session")
+def added():
+    """The worked examples, registered for the time of these tests."""
+    names = [(PROXIES, "pattern_share"), (SPACES, "perceptron"), (STRATEGIES, "hill_climbing")]
+    values: dict[str, object] = {"__name__": "contributing_example"}
+    import types
+
+    module = types.ModuleType("contributing_example")
+    sys.modules["contributing_example"] = module
+    for registry, name in names:
+        len(registry)  # loads what is there, so that the example comes last
+        exec(compile(example(name), f"CONTRIBUTING.md ({name})", "exec"), module.__dict__)
+    yield module
+    for registry, name in names:
+        del registry._entries[name]
+    del sys.modules["contributing_example"], values
+
+
+def test_the_proxy_example_works(added):
+    network = torch.nn.Sequential(torch.nn.Linear(6, 20), torch.nn.ReLU(), torch.nn.Linear(20, 2))
+    score = subshot.score(network, torch.randn(12, 6), proxies="pattern_share(minimum=10)")["pattern_share(minimum=10)"]
+    assert score.ok
+    assert 0 < score.value <= 1
+    refused = subshot.score(network, torch.randn(12, 6), proxies="pattern_share(minimum=99)")
+    assert refused["pattern_share(minimum=99)"].status == "not_applicable"
+
+
+class TestSpaceExample(SpaceContract):
+    @pytest.fixture
+    def space(self, added):
+        return subshot.get_space("perceptron")
+
+
+class TestStrategyExample(StrategyContract):
+    @pytest.fixture
+    def make(self, added):
+        return lambda space, seed: make_strategy("hill_climbing", space, objective="score", seed=seed)
+
+
+def test_the_strategy_example_climbs(added):
+    strategy = make_strategy("hill_climbing(neighbours=12)", OneMax(30), objective="score", seed=0)
+    drive(strategy, 500)
+    assert strategy.best()[1]["score"].value >= 27
+
+
+def test_the_examples_work_together(added):
+    study = subshot.search(
+        "perceptron(depth=2)", data="digits", proxy="pattern_share", strategy="hill_climbing", budget=10, batch_size=12
+    )
+    assert study.evaluations == 10
+    assert study.best is not None
+
+
+@pytest.mark.parametrize("number", range(len(blocks("README.md", "python"))))
+def test_python_in_the_readme_runs(number, tmp_path):
+    code = blocks("README.md", "python")[number]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def _commands() -> list[str]:
+    lines = [line for block in blocks("README.md", "bash")[2:] for line in block.splitlines()]
+    return [line for line in lines if line.startswith("subshot ")]
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """A folder with the photographs and the model file that the README's commands name."""
+    from PIL import Image
+
+    from subshot.data import load_images
+
+    folder = tmp_path_factory.mktemp("readme")
+    pictures = load_images("photographs", limit=40).images
+    for number, picture in enumerate(pictures):
+        home = folder / "photos" / ("cats" if number % 2 else "dogs")
+        home.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(home / f"{number}.png")
+    (folder / "model.py").write_text(
+        "from torch import nn\n\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))\n"
+    )
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", _commands())
+def test_commands_in_the_readme_run(command, workplace):
+    program, *arguments = shlex.split(command)
+    assert program == "subshot"
+    main = "from subshot.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", main, *arguments], cwd=workplace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
