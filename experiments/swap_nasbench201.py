@@ -46,30 +46,29 @@ class Setting:
 
 
 SETTINGS = [
+    # The published network: batch sizes, initialisations, input.
     Setting(),
+    Setting(samples=12),
+    Setting(samples=32),
+    Setting(init="normal"),
+    Setting(init="kaiming"),
+    Setting(data="mnist_sample", how="random"),
+    # Two channels: inputs, batch sizes, initialisation, batch norm, depth.
     Setting(channels=2),
     Setting(channels=2, data="mnist_sample", how="random"),
     Setting(channels=2, data="digits", how="random"),
     Setting(channels=2, data="photographs", how="random"),
     Setting(channels=2, data="cifar10", how="random"),
     Setting(channels=2, data="cifar100", how="random"),
-    Setting(channels=1),
-    Setting(channels=3),
-    Setting(channels=4),
-    Setting(channels=8),
     Setting(channels=2, samples=12),
     Setting(channels=2, samples=32),
     Setting(channels=2, init="normal"),
     Setting(channels=2, batch_norm="running"),
     Setting(channels=2, cells=1),
-    Setting(samples=12),
-    Setting(samples=32),
-    Setting(init="normal"),
-    Setting(init="kaiming"),
-    Setting(batch_norm="running"),
-    Setting(data="mnist_sample", how="random"),
-    Setting(data="photographs", how="random"),
-    Setting(data="cifar100", how="random"),
+    # Other widths.
+    Setting(channels=1),
+    Setting(channels=4),
+    Setting(channels=8),
 ]
 
 

@@ -169,17 +169,19 @@ def test_layers_are_independent() -> None:
 
 
 class Composite(nn.Module):
-    """Has a bare parameter and a rule that also covers a layer inside it."""
+    """Has a bare parameter and a rule that also covers the layers inside it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.zeros(4))
         self.inner = nn.Linear(4, 4)
+        self.table = nn.Embedding(3, 4)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.constant_(self.position, 0.25)
         nn.init.constant_(self.inner.weight, 0.5)
+        nn.init.constant_(self.table.weight, 0.75)
 
 
 def test_a_modules_own_rule_has_the_last_word_on_the_default_only() -> None:
@@ -189,6 +191,7 @@ def test_a_modules_own_rule_has_the_last_word_on_the_default_only() -> None:
     Initialiser(network, "default").draw(0)
     assert torch.all(network[0].position == 0.25)
     assert torch.all(network[0].inner.weight == 0.5)
+    assert torch.all(network[0].table.weight == 0.75)
     Initialiser(network, "normal").draw(0)
     assert torch.all(network[0].position == 0.25)
     assert network[0].inner.weight.unique().numel() == 16

@@ -1,6 +1,7 @@
 """Small networks of every kind, each with a record of its activations that owes nothing to the library."""
 
 import copy
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Perceptron(Recorded):
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         widths = [6, *(rng.randint(1, 40) for _ in range(rng.randint(1, 4)))]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.forms = [FORMS[rng.choice(sorted(FORMS))] for _ in self.layers]
 
     def forward(self, x: Tensor) -> Tensor:

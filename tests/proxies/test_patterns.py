@@ -47,9 +47,7 @@ def random_bits(bits: int, units: int, seed: int) -> np.ndarray:
 
 @settings(deadline=None, max_examples=200)
 @given(bits=st.integers(1, 140), units=st.integers(1, 300), slices=st.integers(1, 5), seed=st.integers(0, 2**32 - 1))
-def test_count_is_the_number_of_different_columns(
-    bits: int, units: int, slices: int, seed: int
-) -> None:
+def test_count_is_the_number_of_different_columns(bits: int, units: int, slices: int, seed: int) -> None:
     mask = random_bits(bits, units, seed)
     counter = PatternCounter(bits, CPU)
     with small_slices():

@@ -45,6 +45,8 @@ class Delicate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.mul_(1.5)  # the batch itself
         self.calls += 1
+        with torch.enable_grad():
+            (self.bare * self.attention.linear2.bias).sum().backward()  # energies and forces do this
         self.passing.mul_(2)
         self.replaced = self.replaced + 1
         self.cache = torch.ones(3)
@@ -65,7 +67,14 @@ def bits(tensor: Tensor | None) -> object:
 def state(network: nn.Module) -> dict[str, object]:
     """Every bit that a look might have touched."""
     modules = list(network.modules())
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_buffers", "_parameters")
+    kinds = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_buffers",
+        "_parameters",
+    )
     return {
         "parameters": {n: (id(p), bits(p), p.requires_grad) for n, p in network.named_parameters()},
         "gradients": {n: (id(p.grad), bits(p.grad)) for n, p in network.named_parameters()},

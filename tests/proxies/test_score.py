@@ -1,5 +1,6 @@
 """The scores of one network: what they depend on, what they don't, and how failures are told."""
 
+import inspect
 import itertools
 import math
 import random
@@ -116,26 +117,29 @@ def test_the_global_random_state_does_not_matter(network: nn.Module, initialisat
     assert values[0] == values[1] == values[2]
 
 
+def measure() -> str:
+    """Values of networks with weights drawn anew; also run in another process, so it imports what it uses."""
+    import torch
+    from torch import nn
+
+    from subshot._types import Protocol
+    from subshot.proxies._score import score
+
+    torch.set_num_threads(1)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.SiLU(), nn.Flatten(), nn.Linear(96, 5), nn.ReLU())
+    batch = torch.linspace(-3, 3, 10 * 3 * 36).sin().reshape(10, 3, 6, 6).roll(7, 2)
+    values = []
+    for how in ("default", "normal", "kaiming"):
+        protocol = Protocol(initialisation=how, repeats=3, seed=8)
+        scores = score(network, batch, proxies="swap, swap(ternary=true), nwot, macs", protocol=protocol)
+        values += [(name, result.value, sorted(result.parts.items())) for name, result in scores.items()]
+    return repr(values)
+
+
 def test_the_same_in_another_process() -> None:
-    code = """
-import torch
-from torch import nn
-from subshot._types import Protocol
-from subshot.proxies._score import score
-torch.set_num_threads(1)
-torch.manual_seed(123)
-network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.SiLU(), nn.Flatten(), nn.Linear(96, 5), nn.ReLU())
-batch = torch.linspace(-3, 3, 10 * 3 * 36).sin().reshape(10, 3, 6, 6).roll(7, 2)
-for how in ("default", "normal", "kaiming"):
-    protocol = Protocol(initialisation=how, repeats=3, seed=8)
-    scores = score(network, batch, proxies="swap,swap(ternary=true),nwot,macs", protocol=protocol)
-    values.append([(name, repr(result.value), sorted(result.parts.items())) for name, result in scores.items()])
-"""
-    here: list[object] = []
-    exec(code, {"values": here})  # noqa: S102 - the text above
-    script = f"values = []{code}\nimport sys\nsys.stdout.write(repr(values))"
+    script = f"import sys\n{inspect.getsource(measure)}\nsys.stdout.write(measure())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout == repr(here)
+    assert done.stdout == measure()
 
 
 # --- repeats ---------------------------------------------------------------------------------------------------------
@@ -376,6 +380,23 @@ def test_networks_that_run_under_autocast() -> None:
     assert scores["swap"].value == len({tuple(column) for column in on.T.tolist()})
     kernel = [[int((a == b).sum()) for b in on] for a in on]
     assert scores["nwot"].value == pytest.approx(torch.tensor(kernel, dtype=torch.float64).logdet().item())
+
+
+def test_networks_that_differentiate_while_they_run() -> None:
+    class Force(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 60)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad(F.silu(self.layer(x)).sum(), x)[0]
+
+    network, x = Force(), torch.randn(8, 4)
+    with torch.no_grad():
+        on = F.silu(network.layer(x)) > 0
+    assert score(network, x)["swap"].value == len({tuple(column) for column in on.T.tolist()})
 
 
 def test_the_callers_modes_do_not_matter() -> None:

@@ -60,14 +60,15 @@ def test_macs_of_attention_by_formula(heads: int, company: str) -> None:
     assert macs == projections + attention + feed_forward
 
 
-def test_macs_of_unequal_attention_widths() -> None:
+@pytest.mark.parametrize("width", [8, 3])
+def test_macs_of_unequal_attention(width: int) -> None:
     class Cross(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             memory = torch.cat([x, x, x], dim=2)  # three times the tokens
-            return nn.functional.scaled_dot_product_attention(x, memory, memory)
+            return nn.functional.scaled_dot_product_attention(x, memory, memory[..., :width])
 
     _, macs = sizes(Cross(), torch.randn(4, 2, 5, 8))
-    assert macs == 2 * 5 * 15 * (8 + 8)
+    assert macs == 2 * 5 * 15 * (8 + width)
 
 
 def test_macs_are_half_of_torchs_flops(specimen) -> None:  # type: ignore[no-untyped-def]

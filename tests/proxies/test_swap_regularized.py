@@ -80,7 +80,10 @@ def test_without_both_options_it_is_not_applicable(options: str) -> None:
         ("mu=big, sigma=1", "mu is 'big'. It must be a number."),
         ("mu=1, sigma=true", "sigma is True. It must be a number."),
         ("mu=1, sigma=1, unit=MB", "There is no unit 'MB' of size. Use one of one, k, M."),
-        ("mu=1, sigma=1, fitted=1", "proxy swap_regularized was given fitted=1. fitted takes true or false, like false."),
+        (
+            "mu=1, sigma=1, fitted=1",
+            "proxy swap_regularized was given fitted=1. fitted takes true or false, like false.",
+        ),
     ],
 )
 def test_bad_options_are_refused(options: str, message: str) -> None:

@@ -90,7 +90,7 @@ class SignRecorder:
         self._ternary = PatternCounter(2 * samples, device) if ternary else None
         self._gram = torch.zeros(samples, samples, dtype=torch.float64, device=device) if agreement else None
         self._positive = torch.zeros(samples, dtype=torch.float64, device=device) if agreement else None
-        # Units gather here, layer after layer, and are packed when it is full: few large steps instead of many small ones.
+        # Units gather here, layer after layer, and are packed when it is full: few large steps, not many small ones.
         self._width = max(1, _SLICE // samples)
         self._planes = torch.empty((2 if ternary else 1) * samples, self._width, dtype=torch.float32, device=device)
         self._filled = 0

@@ -57,6 +57,9 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
         try:
             # The fused attention kernels would run activations where nobody can see them.
             torch.backends.mha.set_fastpath_enabled(False)
+            for parameter, gradient in gradients:
+                if gradient is not None:
+                    parameter.grad = None  # a backward pass inside would add to the gradient in place
             for module in modules:
                 module.training = False  # not network.eval(): a module may answer that by merging or freezing weights
             for norm in norms:

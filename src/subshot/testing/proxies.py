@@ -50,8 +50,8 @@ class ProxyContract:
         if one.info.calibrate is None:
             return one
         size = sum(parameter.numel() for parameter in network.parameters())
-        missing = {key: v for key, v in one.info.calibrate([size // 2, size, 2 * size]).items()}
-        return one.with_options({key: v for key, v in missing.items() if one.options[key] == one.info.defaults[key]})
+        supplied = one.info.calibrate([size // 2, size, 2 * size])
+        return one.with_options({key: v for key, v in supplied.items() if one.options[key] == one.info.defaults[key]})
 
     @pytest.fixture
     def network(self) -> nn.Module:
@@ -167,7 +167,7 @@ class ProxyContract:
         self, bound: BoundProxy, network: nn.Module, batch: tuple[Tensor, Tensor]
     ) -> None:
         """Weights, buffers, gradients, modes, hooks, random state and batch are bit for bit what they were."""
-        network[0].eval()
+        next(network.modules()).training = False  # modes may differ from layer to layer
         for parameter in network.parameters():
             parameter.grad = torch.ones_like(parameter)
         inputs, labels = batch[0].clone(), batch[1].clone()
@@ -198,7 +198,7 @@ class ProxyContract:
         """A network whose output is NaN gets no number, unless the proxy only counts."""
         finite = _score(bound, network, batch)
         with torch.no_grad():
-            next(iter(network[-1].parameters()))[0, 0] = math.nan
+            list(network.parameters())[-1].fill_(math.nan)
         result = _score(bound, network, batch)
         if result.ok:
             assert result.value == finite.value
@@ -231,6 +231,8 @@ def _fingerprint(network: nn.Module) -> Mapping[str, object]:
         "parameters": [(name, raw(p), raw(p.grad), p.requires_grad, p.dtype) for name, p in network.named_parameters()],
         "buffers": [(name, raw(buffer)) for name, buffer in network.named_buffers()],
         "modes": [(m.training, getattr(m, "track_running_stats", None)) for m in network.modules()],
-        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in network.modules()],
+        "hooks": [
+            (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in network.modules()
+        ],
         "random state": torch.get_rng_state().tolist(),
     }
