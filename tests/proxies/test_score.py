@@ -19,7 +19,7 @@ from subshot._types import Protocol, Score
 from subshot.errors import NetworkError, OptionError, UnknownNameError
 from subshot.networks.initialisation import Initialiser
 from subshot.proxies._proxy import bind
-from subshot.proxies._score import batch_digest, score, score_prepared, split_batch
+from subshot.proxies._score import score, score_prepared, split_batch
 
 ALL = ["swap", "swap(ternary=true)", "swap_regularized(mu=1, sigma=4)", "nwot", "parameters", "macs"]
 REDRAWN = Protocol(initialisation="normal", repeats=2, seed=3)
@@ -456,18 +456,6 @@ def test_unknown_initialisation() -> None:
 
 
 # --- the batch's digest ----------------------------------------------------------------------------------------------
-
-
-def test_the_digest_is_of_the_values_and_their_names() -> None:
-    x = images(4)
-    same = [x.clone(), x.contiguous(memory_format=torch.channels_last), {"inputs": x}, x.clone().requires_grad_()]
-    assert {batch_digest(batch) for batch in same} == {batch_digest(x)}
-    changed = x.clone()
-    changed[0, 0, 0, 0] += 1
-    others = [changed, x.double(), x.reshape(4, 3, 36), {"images": x}, x[:3], x.flip(0)]
-    digests = {batch_digest(x), batch_digest(x, torch.arange(4)), *(batch_digest(other) for other in others)}
-    assert len(digests) == 2 + len(others)
-    assert all(len(digest) == 16 for digest in digests)
 
 
 def test_splitting_a_batch() -> None:

@@ -1,6 +1,5 @@
 """Score one network by several proxies from shared looks."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -159,16 +158,3 @@ def split_batch(batch: Batch) -> tuple[Inputs, Tensor | None]:
             "Give a tensor, a dict of tensors, or a tuple (inputs, labels) of these.",
         )
     return inputs, labels
-
-
-def batch_digest(inputs: Inputs, labels: Tensor | None = None) -> str:
-    """First 16 hex digits of the SHA-256 of a batch: names, shapes, types and bytes."""
-    named = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
-    if labels is not None:
-        named["labels"] = labels
-    digest = hashlib.sha256()
-    for name, tensor in sorted(named.items()):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(plain.shape)} {plain.dtype}".encode())
-        digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return digest.hexdigest()[:16]
