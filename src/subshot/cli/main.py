@@ -16,6 +16,8 @@ from subshot.errors import SubshotError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ClickException: type[Exception] = _UsageError.__bases__[0]
 
+_INTERRUPTED = ("Interrupted.", "The same command continues a search.")
+
 app = typer.Typer(
     name="subshot",
     help="Find good neural networks before anyone trains them.",
@@ -50,6 +52,8 @@ def main() -> None:
     """Run a command; exit 0 on success, 2 on bad input, 1 on a bug of ours, 130 on Ctrl-C."""
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # typer's silent answer to Ctrl-C; a search that was interrupted has left by SystemExit
+            _report(*_INTERRUPTED)
     except SubshotError as error:
         _report(error.message, error.hint)
         code = 2
@@ -60,7 +64,7 @@ def main() -> None:
             _report(message, hint)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        _report("Interrupted.", "The same command continues.")
+        _report(*_INTERRUPTED)
         code = 130
     except BrokenPipeError:
         code = 1

@@ -1,5 +1,6 @@
 """``subshot search``: the best network of a space that the limits allow."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,4 +104,4 @@ def search(
     else:
         show_study(study, result_console(as_json=False))
     if study.status == "interrupted":
-        raise typer.Exit(130)
+        sys.exit(130)

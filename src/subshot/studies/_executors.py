@@ -136,11 +136,13 @@ class ProcessExecutor:
             self._workers, mp_context=context, initializer=_set_up, initargs=(self._evaluator,)
         )
         try:
-            self._pool.submit(os.getpid).result()
+            with _interrupts_held():
+                answer = self._pool.submit(os.getpid)
+            answer.result()
         except BrokenProcessPool as error:
             self._stop()
             raise OptionError(
-                f"The {self._workers} worker processes end before they begin; their own messages stand above.",
+                "The worker processes end before they begin; their own messages stand above.",
                 "A script that uses workers keeps what it runs below 'if __name__ == \"__main__\":' and registers its "
                 "own spaces and proxies above it; or use one worker.",
             ) from error
@@ -192,7 +194,7 @@ _evaluator: Evaluator | None = None
 def _set_up(evaluator: Evaluator) -> None:
     """Runs once in each worker."""
     _keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Set before torch is imported, so that its thread pools are never made.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -201,6 +203,19 @@ def _set_up(evaluator: Evaluator) -> None:
     global _evaluator
     torch.set_num_threads(1)
     _evaluator = evaluator
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back, for good in processes that are started inside: it is the main process's to handle."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _keep_memory() -> None:
