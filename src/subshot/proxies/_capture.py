@@ -69,6 +69,31 @@ class ActivationMode(TorchFunctionMode):
         return output
 
 
+class EmbeddingMode(TorchFunctionMode):
+    """While active, hands every embedding that is looked up to ``record``: the differentiable side of integer inputs.
+
+    Args:
+        record: Called with the looked-up embeddings.
+    """
+
+    def __init__(self, record: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self._record = record
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run ``func``; record its result if it is a look-up."""
+        output = func(*args, **kwargs) if kwargs else func(*args)
+        if func in (F.embedding, F.embedding_bag, torch.embedding) and isinstance(output, Tensor):
+            self._record(output)
+        return output
+
+
 def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
     """The lower bound of a clamp call; a clamp at zero is a ReLU written by hand."""
     bound = args[1] if len(args) > 1 else kwargs.get("min")

@@ -21,6 +21,14 @@ class Need(enum.Flag):
     PATTERNS = enum.auto()
     TERNARY = enum.auto()
     AGREEMENT = enum.auto()
+    WEIGHTS = enum.auto()
+    GRADIENT = enum.auto()  # of the loss, for each weight
+    SALIENCY = enum.auto()  # of the loss, for each output channel
+    CURVATURE = enum.auto()  # Hessian of the loss times its gradient
+    JACOBIAN = enum.auto()  # of the summed output, for each sample's input
+    LABELS = enum.auto()
+    ABSOLUTE = enum.auto()  # SynFlow's pass
+    NOISE = enum.auto()  # Zen's pass
 
 
 @dataclass(frozen=True)

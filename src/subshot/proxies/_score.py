@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -12,7 +12,8 @@ from subshot._seeds import stable_seed
 from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
-from subshot.proxies._evidence import Evidence, Inputs, look
+from subshot.proxies._evidence import GRAPH_NEEDS, Evidence, Inputs, check_batch, look
+from subshot.proxies._gradients import Loss
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import BoundProxy, Need, Reading, bind
 
@@ -25,7 +26,7 @@ def score(
     *,
     proxies: str | Sequence[str | Choice | BoundProxy] = ("swap",),
     protocol: Protocol | None = None,
-    loss: Callable[[Any, Tensor], Tensor] | None = None,
+    loss: Loss | None = None,
     seed: int = 0,
 ) -> dict[str, Score]:
     """Score any network on a batch, without training it.
@@ -51,14 +52,22 @@ def score(
         UnknownNameError: No proxy, or no option, has that name.
         NetworkError: The batch is no batch, or the network has parameters without a shape.
     """
-    inputs, _ = split_batch(batch)
+    inputs, labels = split_batch(batch)
     if any(is_lazy(parameter) for parameter in network.parameters()):
         raise NetworkError("The network has lazy parameters without a shape.", "Run it on a batch once, then score it.")
     protocol = protocol or Protocol(initialisation="keep", weights="given", seed=seed)
     chosen = bind(proxies)
     initialiser = Initialiser(network, protocol.initialisation)
     return score_prepared(
-        network, inputs, chosen, initialiser=initialiser, protocol=protocol, identity="given", keep_parameters=True
+        network,
+        inputs,
+        chosen,
+        labels=labels,
+        loss=loss,
+        initialiser=initialiser,
+        protocol=protocol,
+        identity="given",
+        keep_parameters=True,
     )
 
 
@@ -71,6 +80,8 @@ def score_prepared(
     protocol: Protocol,
     identity: str,
     keep_parameters: bool,
+    labels: Tensor | None = None,
+    loss: Loss | None = None,
     macs: int | None = None,
 ) -> dict[str, Score]:
     """The engine under :func:`score` and the search: looks at one built network ``protocol.repeats`` times.
@@ -83,32 +94,60 @@ def score_prepared(
         protocol: Repeats, batch-norm mode and seed are taken from it.
         identity: Text that, with the study's seed and the repeat, seeds the weights: the architecture's text.
         keep_parameters: Put the parameters back afterwards; not needed for a network of our own.
+        labels: The batch's labels; proxies that need them are not applicable without.
+        loss: Loss of (output, labels); cross-entropy if not given.
         macs: Multiply-accumulate operations per sample, if known.
+
+    Raises:
+        NetworkError: The batch is no batch.
+        OptionError: Fewer than one repeat, or an option of a proxy outside its range.
     """
     if protocol.repeats < 1:
         raise OptionError(f"{protocol.repeats} repeats were asked for.", "At least one is needed.")
-    needs = Need(0)
-    for one in proxies:
-        needs |= one.needs
+    check_batch(inputs)
     redraws = protocol.initialisation != "keep"
-    looks: list[Evidence] = []
-    try:
+
+    def take(needs: Need) -> list[Evidence]:
+        looks = []
         keep = keep_parameters and redraws
         with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep) as seed_all:
             for repeat in range(protocol.repeats):
                 seed = stable_seed(protocol.seed, identity, repeat)
                 initialiser.draw(seed)
                 seed_all(stable_seed(seed, "forward"))
-                looks.append(look(network, inputs, needs, macs=macs))
-    except SubshotError:
-        raise
-    except Exception as error:  # a candidate that raises is a result, not the end of a search
-        reason = f"{type(error).__name__} in the forward pass: {error}".strip()
-        return {one.name: Score.failed(reason) for one in proxies}
-    warnings = looks[-1].warnings
+                looks.append(look(network, inputs, needs, labels=labels, loss=loss, macs=macs, seed=seed))
+        return looks
+
+    unlabelled = [one for one in proxies if labels is None and one.needs & Need.LABELS]
+    scores = {one.name: Score.not_applicable("it needs labels, and the batch has none") for one in unlabelled}
+    scores |= _score([one for one in proxies if one not in unlabelled], take)
     if redraws and initialiser.kept:
-        warnings += (f"{initialiser.kept} parameters have no rule to re-draw them and kept their values",)
-    return {one.name: _reduce(one, looks, warnings) for one in proxies}
+        warning = f"{initialiser.kept} parameters have no rule to re-draw them and kept their values"
+        scores = {
+            name: replace(one, warnings=(*one.warnings, warning)) if one.ok else one for name, one in scores.items()
+        }
+    return {one.name: scores[one.name] for one in proxies}
+
+
+def _score(proxies: Sequence[BoundProxy], take: Callable[[Need], list[Evidence]]) -> dict[str, Score]:
+    """All proxies from shared looks; where these fail, each family from its own: none costs another its score."""
+    needs = Need(0)
+    for one in proxies:
+        needs |= one.needs
+    try:
+        looks = take(needs)
+    except Exception as error:  # a candidate that raises is a result, not the end of a search
+        families: dict[Need, list[BoundProxy]] = {}
+        for one in proxies:
+            families.setdefault(one.needs & GRAPH_NEEDS, []).append(one)
+        if len(families) > 1:
+            return {name: value for family in families.values() for name, value in _score(family, take).items()}
+        if isinstance(error, NetworkError):
+            failure = Score.not_applicable(f"{error.message} {error.hint}".strip())
+        else:
+            failure = Score.failed(f"{type(error).__name__} while the network ran: {error}".strip())
+        return {one.name: failure for one in proxies}
+    return {one.name: _reduce(one, looks, looks[-1].warnings) for one in proxies}
 
 
 def _reduce(proxy: BoundProxy, looks: Sequence[Evidence], warnings: tuple[str, ...]) -> Score:

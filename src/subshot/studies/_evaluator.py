@@ -37,6 +37,7 @@ class ProxyEvaluator:
         inputs: The batch, (S, channels, height, width), float32.
         proxies: What to compute.
         protocol: How; its variant, initialisation, repeats, batch-norm mode and seed are used.
+        labels: The batch's labels, (S,) int64.
     """
 
     space: Space
@@ -44,6 +45,7 @@ class ProxyEvaluator:
     inputs: np.ndarray
     proxies: tuple[BoundProxy, ...]
     protocol: EvaluationProtocol
+    labels: np.ndarray | None = None
 
     def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
         """One evaluation for each architecture."""
@@ -60,6 +62,8 @@ class ProxyEvaluator:
         return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
 
     def _one(self, arch: Arch, batch: "Tensor") -> Evaluation:
+        import torch
+
         from subshot.networks.initialisation import Initialiser
         from subshot.proxies._score import score_prepared
 
@@ -86,5 +90,6 @@ class ProxyEvaluator:
             protocol=self.protocol,
             identity=self.space.format(arch),
             keep_parameters=False,
+            labels=None if self.labels is None else torch.from_numpy(self.labels).to(self.protocol.device),
             macs=macs,
         )

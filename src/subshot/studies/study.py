@@ -224,7 +224,7 @@ def search(
     meter = Meter(space, batch.task)
     chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
     run = _run_folder(out, settings)
-    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol)
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels)
     mapper = make_executor(evaluator, workers, kind=executor)  # the last to refuse anything: now files are touched
     if fresh and run is not None:
         move_aside(run)

@@ -96,6 +96,7 @@ def score_targets(
     )
     check_protocol(base)
     inputs = torch.from_numpy(batch.inputs).to(device)
+    labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
     scored = []
     for target in targets:
         network, protocol, identity = _resolve(target, base, batch.task, variant=variant, init=init, seed=seed)
@@ -105,6 +106,7 @@ def score_targets(
             network,
             inputs,
             chosen,
+            labels=labels,
             initialiser=initialiser,
             protocol=protocol,
             identity=identity,

@@ -1,0 +1,31 @@
+"""Plain saliency, a baseline of Zero-Cost Proxies for Lightweight NAS (Abdelfattah et al., arXiv 2101.08134).
+
+    score = sum of w * dL/dw
+
+The signed sibling of SNIP; by Euler's identity the derivative of L(t w) at t = 1. A weight in front of batch norm by
+batch statistics adds nothing, so the value is driven by the layers that aren't normalised, chiefly the classifier, and
+depends much on the batch: two runs of the reference agree to a rank correlation of 0.19 only. On NAS-Bench-201 it
+ranks the wrong way round; no direction was published, and none is claimed here. Cost: one forward and one backward
+pass of the loss.
+"""
+
+from typing import TYPE_CHECKING
+
+from subshot.proxies._proxy import Need, proxy
+
+if TYPE_CHECKING:
+    from subshot.proxies._evidence import Evidence
+
+
+@proxy(
+    paper="Abdelfattah et al., ICLR 2021, arXiv 2101.08134, section 3",
+    formula="sum of w * dL/dw",
+    needs=Need.GRADIENT | Need.LABELS,
+    scale="signed; no direction was published",
+    labels=True,
+)
+def plain(evidence: "Evidence") -> float:
+    """Sum over weights of weight times gradient."""
+    return sum(
+        float((layer.weight * layer.gradient).double().sum()) for layer in evidence.layers if layer.gradient is not None
+    )

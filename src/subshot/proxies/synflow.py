@@ -1,0 +1,35 @@
+"""SynFlow (Tanaka et al., NeurIPS 2020, arXiv 2006.05467) as a score of networks (arXiv 2101.08134).
+
+    score = log sum of |w| * dR/d|w|,   R = sum of outputs for an input of ones
+
+All parameters and buffers are made absolute and batch norm is passed through. The sum itself is a product over layers
+that reaches 1e60 and more on deep networks; its logarithm is handed out, which orders networks the same way (ours),
+and the sum stands in the parts as far as double precision holds it. Where layers aren't positively homogeneous (GELU,
+layer norm, softmax) the number exists and the theory doesn't. Cost: one forward and one backward pass over a single
+sample.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from subshot.proxies._proxy import Need, Reading, proxy
+
+if TYPE_CHECKING:
+    from subshot.proxies._evidence import Evidence
+
+
+@proxy(
+    paper="Tanaka et al., NeurIPS 2020, arXiv 2006.05467, equation 3; as a score: arXiv 2101.08134",
+    formula="log sum of |w| * dR/d|w|",
+    needs=Need.ABSOLUTE,
+    scale="a logarithm; the sum grows exponentially with depth",
+)
+def synflow(evidence: "Evidence") -> Reading:
+    """Logarithm of the sum over weights of absolute weight times gradient of the flow."""
+    assert evidence.absolute is not None
+    total = sum(
+        float((layer.weight * layer.gradient).abs().sum()) for layer in evidence.absolute if layer.gradient is not None
+    )
+    if not total > 0:
+        return Reading(-math.inf if total == 0 else math.nan, {"sum": total})
+    return Reading(math.log(total), {"sum": total})

@@ -1,0 +1,52 @@
+"""Zen-Score (Lin et al., ICCV 2021, arXiv 2102.01063).
+
+    score = log E ||F(x) - F(x + 0.01 e)||_1 + sum over batch norms of log sqrt(mean over channels of variance)
+
+F is the feature map before global pooling, x and e are Gaussian noise, all convolution and linear weights are N(0, 1).
+The second sum puts back what batch norm scales away. No data and no labels. Cost: two forward passes of its own, since
+it draws its own weights; the protocol's initialisation and images don't matter, its batch size does little.
+
+``variance``: ``batch`` takes the variance of the first pass, as the formula says; ``running`` what the authors' code
+reads, the running variance after both passes from its start value 1 at momentum 0.1, which damps the sum and which the
+published scores hold. Departures from the authors' code: they score networks without residual links; here the network
+is as it is, which on NAS-Bench-201 is what the published scores did too. A constant feature map gives NaN with its
+reason.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from subshot.errors import OptionError
+from subshot.proxies._proxy import Need, Reading, proxy
+
+if TYPE_CHECKING:
+    from subshot.proxies._evidence import Evidence
+
+
+@proxy(
+    paper="Lin et al., ICCV 2021, arXiv 2102.01063, algorithm 1",
+    formula="log E ||F(x) - F(x + 0.01 e)|| + sum of log sqrt(variance)",
+    needs=Need.NOISE,
+    scale="a logarithm that grows with depth",
+)
+def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
+    """Expressivity under Gaussian weights and inputs.
+
+    Args:
+        evidence: With the noise pair.
+        variance: ``batch`` or ``running``.
+
+    Raises:
+        OptionError: Another kind of variance.
+    """
+    if variance not in ("batch", "running"):
+        raise OptionError(f"There is no variance {variance!r} of zen.", "Use batch or running.")
+    pair = evidence.noise
+    assert pair is not None
+    if not pair.difference > 0:
+        return Reading(math.nan, not_applicable="the feature map before pooling doesn't depend on the input")
+    seen = [one for one in pair.variances if one is not None]
+    # Two updates with momentum 0.1 from 1: 0.9 * (0.9 + 0.1 a) + 0.1 b.
+    values = [0.81 + 0.09 * a + 0.1 * b if variance == "running" else a for a, b in seen]
+    norms = sum(0.5 * math.log(value) if value > 0 else -math.inf for value in values)
+    return Reading(math.log(pair.difference) + norms, {"difference": pair.difference, "norms": norms})
