@@ -69,7 +69,7 @@ def scores(
     texts = [space.format(arch) for arch in archs]
     missing = [arch for arch, text in zip(archs, texts, strict=True) if text not in known]
     bound = tuple(bind(proxies))
-    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, bound, protocol)
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, bound, protocol, batch.labels)
     if missing:
         with (
             make_executor(evaluator, workers) as executor,

@@ -10,7 +10,12 @@ from subshot.proxies._proxy import PROXIES, Need, bind, get_proxy, list_proxies,
 from subshot.testing.proxies import ProxyContract
 
 # Option settings that take another path than the defaults.
-VARIANTS = ["swap(ternary=true)", "swap_regularized(mu=1.2, sigma=0.5, unit=k, fitted=true)"]
+VARIANTS = [
+    "swap(ternary=true)",
+    "swap_regularized(mu=1.2, sigma=0.5, unit=k, fitted=true)",
+    "epe_nas(branch=many)",
+    "zen(variance=running)",
+]
 
 
 class TestProxies(ProxyContract):

@@ -203,7 +203,7 @@ class Raising(nn.Module):
 def test_a_network_that_raises_is_failed() -> None:
     for name, result in score(Raising(), torch.ones(3, 4), proxies=ALL).items():
         assert result.status == "failed", name
-        assert result.reason == "KeyError in the forward pass: 'lost'"
+        assert result.reason == "KeyError while the network ran: 'lost'"
         assert math.isnan(result.value)
         assert result.to_dict()["value"] is None
 

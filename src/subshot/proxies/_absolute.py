@@ -4,56 +4,68 @@ The network itself isn't touched: absolute copies in double precision stand in f
 call. In double precision sums of path products overflow only beyond 1e308.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from subshot.errors import NetworkError
-from subshot.proxies._gradients import Layer, as_output, weight_layers
+from subshot.proxies._gradients import Layer, as_output, check_differentiable, weight_layers, weights_of
 
 
 def absolute_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> tuple[Layer, ...]:
     """Absolute weights of convolutions and linear layers, and the gradients of the summed output for them, float64.
 
     Args:
-        network: Any module; its batch norms must be in evaluation mode or tolerate one sample.
+        network: Any module.
         inputs: Gives the shape of one sample.
 
     Raises:
-        NetworkError: An integer input, for which there are no ones, or no output that can be differentiated.
+        NetworkError: An integer input, for which there are no ones, weights that are computed from others, or an
+            output that can't be differentiated.
     """
     named = dict(inputs) if isinstance(inputs, Mapping) else {"": inputs}
     if not all(tensor.is_floating_point() for tensor in named.values()):
         raise NetworkError("An input of ones has no meaning for integer inputs.")
-    ones = {name: torch.ones_like(tensor[:1], dtype=torch.float64) for name, tensor in named.items()}
-    layers = weight_layers(network)
-    wanted = {id(layer.weight) for layer in layers}
-    state: dict[str, Tensor] = {}
-    copies: dict[int, Tensor] = {}
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        copy = tensor.detach().abs().double() if tensor.is_floating_point() else tensor
-        state[name] = copies[id(tensor)] = copy.requires_grad_() if id(tensor) in wanted else copy
-    weights = [copies[id(layer.weight)] for layer in layers]
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    modes = [norm.training for norm in norms]
-    hooks = [norm.register_forward_hook(_pass_through, with_kwargs=True) for norm in norms]
-    try:
-        for norm in norms:
-            norm.training = False  # one sample has no statistics; what comes out is dropped anyway
-        with torch.enable_grad():
-            call = (next(iter(ones.values())),) if "" in ones else ()
+    with torch.inference_mode(False), torch.enable_grad():
+        ones = {name: torch.ones_like(tensor[:1], dtype=torch.float64) for name, tensor in named.items()}
+        state: dict[str, Tensor] = {}
+        copies: dict[int, Tensor] = {}
+        own = weights_of(weight_layers(network))
+        wanted = {id(weight) for weight in own}
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+            values = tensor.detach().clone()
+            copy = values.abs().double() if values.is_floating_point() else values
+            # A network may differentiate while it runs: what has a gradient keeps it.
+            state[name] = copies[id(tensor)] = copy.requires_grad_(tensor.requires_grad or id(tensor) in wanted)
+        if not wanted:
+            raise NetworkError("The network has no convolution or linear layer.")
+        if not wanted <= copies.keys():
+            raise NetworkError("Weights that are computed from others (weight norm, pruning) have no absolute form.")
+        weights = [copies[id(weight)] for weight in own]
+        with _NoBatchNorm():
+            call = (ones[""],) if "" in ones else ()
             output = as_output(functional_call(network, state, call, None if call else ones))
-            gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for norm, training in zip(norms, modes, strict=True):
-            norm.training = training
+        check_differentiable(output)
+        gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True)
     return tuple(Layer(weight.detach(), gradient) for weight, gradient in zip(weights, gradients, strict=True))
 
 
-def _pass_through(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
-    return args[0] if args else kwargs["input"]
+class _NoBatchNorm(TorchFunctionMode):
+    """While active, batch norm hands its input on: one sample has no statistics that it could compute."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run ``func`` unless it is batch norm."""
+        if func is F.batch_norm:
+            return args[0] if args else (kwargs or {})["input"]
+        return func(*args, **kwargs) if kwargs else func(*args)

@@ -5,6 +5,7 @@ A torch function mode sees each call a network makes into torch, whether from ``
 compiled or scripted code are out of its sight.
 """
 
+import weakref
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -70,15 +71,20 @@ class ActivationMode(TorchFunctionMode):
 
 
 class EmbeddingMode(TorchFunctionMode):
-    """While active, hands every embedding that is looked up to ``record``: the differentiable side of integer inputs.
+    """While active, hands the embeddings that inputs select to ``record``: the differentiable side of integer inputs.
+
+    Look-ups of anything else, such as positions, are left alone: indices are followed from the batch to the table.
 
     Args:
-        record: Called with the looked-up embeddings.
+        inputs: The batch's tensors, the very ones that the network is given.
+        record: Called with the looked-up embeddings; the network goes on with a copy, which it may change in place.
     """
 
-    def __init__(self, record: Callable[[Tensor], None]) -> None:
+    def __init__(self, inputs: Iterable[Tensor], record: Callable[[Tensor], None]) -> None:
         super().__init__()
         self._record = record
+        # Held only as long as the network holds them, so that no activation is kept alive.
+        self._ours = weakref.WeakValueDictionary({id(tensor): tensor for tensor in inputs})
 
     def __torch_function__(
         self,
@@ -87,11 +93,27 @@ class EmbeddingMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run ``func``; record its result if it is a look-up."""
+        """Run ``func``; record its result if it is a look-up by an input."""
         output = func(*args, **kwargs) if kwargs else func(*args)
-        if func in (F.embedding, F.embedding_bag, torch.embedding) and isinstance(output, Tensor):
+        if not any(id(tensor) in self._ours for tensor in _tensors((*args, *(kwargs or {}).values()))):
+            return output
+        if func in (F.embedding, F.embedding_bag, torch.embedding):
             self._record(output)
+            return output.clone()
+        for tensor in _tensors((output,)):
+            # Activations depend on inputs too; what they select is no input.
+            if not tensor.is_floating_point() or tensor._is_view():
+                self._ours[id(tensor)] = tensor
         return output
+
+
+def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+    """Tensors among ``values`` and in lists among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from (one for one in value if isinstance(one, Tensor))
 
 
 def _lower_bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

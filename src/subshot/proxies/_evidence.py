@@ -1,32 +1,39 @@
 """The one look: one pass over a batch that gathers what every requested proxy needs."""
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.parametrize import cached
 
 from subshot._types import Cost
 from subshot.errors import NetworkError
 from subshot.proxies._absolute import absolute_pass
 from subshot.proxies._capture import ActivationMode, EmbeddingMode
 from subshot.proxies._gradients import (
+    LOSS_NEEDS,
+    Gradients,
     Layer,
     LayerOutputs,
     Loss,
-    as_output,
+    Sharing,
+    attempt,
     differentiable,
-    take_gradients,
+    differentiate,
     weight_layers,
+    weights_of,
 )
 from subshot.proxies._macs import MacCounter
 from subshot.proxies._noise import NoisePair, noise_pass
-from subshot.proxies._patterns import SignRecorder
+from subshot.proxies._patterns import SignRecorder, sample_axis
 from subshot.proxies._proxy import Need
+
+T = TypeVar("T")
 
 # A batch's inputs: one tensor for a network with one input, named tensors for one with several.
 Inputs = Tensor | Mapping[str, Tensor]
@@ -49,12 +56,14 @@ class Evidence:
         outputs: Numbers in the output.
         warnings: What a reader should know.
         cost: Passes and seconds.
-        layers: Convolutions and linear layers: weights, and what the backward passes gave.
-        jacobian: Gradient of the summed output for each sample's input, (S, numbers).
+        layers: Weights of convolutions and linear layers, and what the backward passes gave.
+        jacobian: Gradient of the summed output for each sample's input, (S, numbers); integer inputs are replaced by
+            the embeddings they select.
         loss: The loss.
         labels: The labels, (S, ...).
         absolute: Convolutions and linear layers after SynFlow's pass: absolute weights and gradients, float64.
         noise: Zen's pair of passes.
+        missing: Why something that was asked for could not be had.
     """
 
     samples: int
@@ -75,14 +84,13 @@ class Evidence:
     labels: Tensor | None = None
     absolute: tuple[Layer, ...] | None = None
     noise: NoisePair | None = None
+    missing: Mapping[Need, Exception] = field(default_factory=dict)
 
 
-# Needs that a pass over the batch serves, and those among them that need a graph.
-_LOSS = Need.GRADIENT | Need.SALIENCY | Need.CURVATURE
-_GRAPH = _LOSS | Need.JACOBIAN
-# Needs whose passes can fail where a plain forward pass doesn't.
-GRAPH_NEEDS = _GRAPH | Need.ABSOLUTE | Need.NOISE
-_SIGNS = Need.PATTERNS | Need.TERNARY | Need.AGREEMENT
+# What needs a graph of the pass over the batch, what is read from signs, and what the batch's output vouches for.
+GRAPH_NEEDS = LOSS_NEEDS | Need.JACOBIAN
+SIGN_NEEDS = Need.PATTERNS | Need.TERNARY | Need.AGREEMENT
+BATCH_NEEDS = GRAPH_NEEDS | SIGN_NEEDS
 
 
 def look(
@@ -98,7 +106,9 @@ def look(
     """Take the evidence that ``needs`` names, in as few passes as possible.
 
     One forward pass serves signs, operations and every gradient; one backward pass the summed output, one the loss,
-    one the Hessian product; SynFlow's pass is one more of each over a single sample.
+    two the Hessian product. SynFlow's pass is one more of each over a single sample, Zen's two forward passes. Where
+    the output of a layer is changed in place, the saliency of channels takes a second forward pass. What can't be had
+    is told in ``missing`` and costs the rest nothing, unless the forward pass itself raises.
 
     The network is run as it stands; :func:`subshot.proxies._prepare.prepared` sets modes and puts everything back.
 
@@ -112,7 +122,7 @@ def look(
         seed: Seed of passes that draw their own weights or inputs.
 
     Raises:
-        NetworkError: The batch is empty or its tensors differ in length, or what is needed can't be differentiated.
+        NetworkError: The batch is empty or its tensors differ in length.
     """
     started = time.perf_counter()
     samples, device = check_batch(inputs)
@@ -122,16 +132,27 @@ def look(
     # The same kernels with and without a graph, so that no value depends on what else is computed; the plain attention
     # kernel is the only one that can be differentiated twice.
     with sdpa_kernel(SDPBackend.MATH):
-        if needs & (_SIGNS | _GRAPH | Need.MACS) & ~known:
+        if needs & (BATCH_NEEDS | Need.MACS) & ~known:
             found = _over_batch(network, inputs, needs & ~known, found, device, loss)
         elif needs & Need.WEIGHTS:
-            found = replace(found, layers=tuple(Layer(one.weight.detach()) for one in _weighted(network)))
+            weights = weights_of(weight_layers(network))
+            found = replace(found, layers=tuple(Layer(weight.detach()) for weight in weights))
+        missing = dict(found.missing)
         if needs & Need.ABSOLUTE:
-            absolute = absolute_pass(network, inputs)
-            found = replace(found, absolute=absolute, cost=found.cost + Cost(forwards=1, backwards=1))
+            absolute = attempt(missing, Need.ABSOLUTE, lambda: _afresh(device, lambda: absolute_pass(network, inputs)))
+            cost = found.cost + (Cost() if absolute is None else Cost(forwards=1, backwards=1))
+            found = replace(found, absolute=absolute, cost=cost)
         if needs & Need.NOISE:
-            found = replace(found, noise=noise_pass(network, inputs, seed), cost=found.cost + Cost(forwards=2))
-    return replace(found, cost=replace(found.cost, seconds=time.perf_counter() - started))
+            noise = attempt(missing, Need.NOISE, lambda: _afresh(device, lambda: noise_pass(network, inputs, seed)))
+            passes = 0 if noise is None else 1 if noise.difference is None else 2
+            found = replace(found, noise=noise, cost=found.cost + Cost(forwards=passes))
+    return replace(found, missing=missing, cost=replace(found.cost, seconds=time.perf_counter() - started))
+
+
+def _afresh(device: torch.device, run: Callable[[], T]) -> T:
+    """Run a pass and put torch's random state back, so that every pass of a look starts from the same."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return run()
 
 
 def _over_batch(
@@ -139,38 +160,33 @@ def _over_batch(
 ) -> Evidence:
     """One forward pass over the batch and the backward passes that are needed."""
     samples, labels = found.samples, found.labels
-    wants_loss = bool(needs & _LOSS) and labels is not None
-    jacobian = bool(needs & Need.JACOBIAN)
-    layers = _weighted(network) if needs & (_LOSS | Need.WEIGHTS) else []
-    recorder, flops = _instruments(needs, samples, device, count_macs=bool(needs & Need.MACS))
-    weights = [layer.weight for layer in layers]
-    with differentiable(weights) if wants_loss or jacobian else torch.no_grad():
-        for copy in (False, True):
-            own, roots = _own(inputs, jacobian=jacobian)
-            kept = LayerOutputs(layers, copy=copy) if wants_loss and needs & Need.SALIENCY else None
-            try:
-                output = _forward(network, own, recorder, flops, roots if jacobian else None)
-            finally:
-                if kept is not None:
-                    kept.remove()
-            if kept is None or kept.intact:
-                break
-            recorder, flops = _instruments(needs, samples, device, count_macs=bool(needs & Need.MACS))
-        tensors = _tensors(output)
-        non_finite = sum(int((~torch.isfinite(t.detach())).sum()) for t in tensors)
-        gradients = None
-        if (wants_loss or jacobian) and not non_finite:
-            gradients = take_gradients(
-                layers,
-                as_output(output),
-                roots,
-                labels=labels if wants_loss else None,
-                loss=loss,
-                outputs=kept.outputs if kept is not None else None,
-                jacobian=jacobian,
-                curvature=bool(needs & Need.CURVATURE),
-                samples=samples,
-            )
+    if labels is None:
+        needs &= ~LOSS_NEEDS
+    graph = bool(needs & GRAPH_NEEDS)
+    with (
+        # Inference mode has no graphs, whatever is asked for inside.
+        torch.inference_mode(False) if graph else nullcontext(),
+        torch.set_grad_enabled(graph),
+        cached(),  # weights that are computed from others are the same tensor all through
+    ):
+        layers = weight_layers(network) if needs & (LOSS_NEEDS | Need.WEIGHTS) else []
+        with differentiable(weights_of(layers)) if graph else nullcontext():
+            passed = _forward(network, inputs, needs, layers, samples, device)
+            tensors = _tensors(passed.output)
+            non_finite = sum(int((~torch.isfinite(t.detach())).sum()) for t in tensors)
+            gradients = Gradients([Layer(weight.detach()) for weight in weights_of(layers)])
+            if graph and not non_finite:
+                gradients = differentiate(
+                    passed.output,
+                    needs,
+                    layers,
+                    roots=passed.roots,
+                    outputs=passed.outputs,
+                    labels=labels,
+                    loss=loss,
+                    samples=samples,
+                )
+    recorder, flops = passed.recorder, passed.flops
     warnings = []
     if recorder is not None and recorder.skipped:
         warnings.append(f"{recorder.skipped} activation calls have no axis of {samples} samples and were not counted")
@@ -185,30 +201,74 @@ def _over_batch(
         non_finite=non_finite,
         outputs=sum(t.numel() for t in tensors),
         warnings=tuple(warnings),
-        layers=gradients.layers if gradients else tuple(Layer(weight.detach()) for weight in weights),
-        jacobian=gradients.jacobian if gradients else None,
-        loss=gradients.loss if gradients else None,
-        cost=Cost(forwards=1, backwards=gradients.backwards if gradients else 0),
+        layers=tuple(gradients.layers),
+        jacobian=gradients.jacobian,
+        loss=gradients.loss,
+        missing=gradients.missing,
+        cost=Cost(forwards=passed.forwards, backwards=gradients.backwards),
     )
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """A forward pass: what the network returned and what was seen."""
+
+    output: Any
+    roots: list[Tensor]
+    outputs: list[list[Tensor]]
+    recorder: SignRecorder | None
+    flops: MacCounter | None
+    forwards: int
+
+
 def _forward(
+    network: nn.Module, inputs: Inputs, needs: Need, layers: Sequence[Sharing], samples: int, device: torch.device
+) -> _Pass:
+    """Run the network with the instruments attached, twice where the outputs of layers can't be kept otherwise."""
+    passed = _forward_once(network, inputs, needs, layers, samples, device, copy=False)
+    if passed is None:
+        passed = _forward_once(network, inputs, needs, layers, samples, device, copy=True)
+        assert passed is not None
+    return passed
+
+
+def _forward_once(
     network: nn.Module,
-    own: Inputs,
-    recorder: SignRecorder | None,
-    flops: MacCounter | None,
-    roots: list[Tensor] | None,
-) -> Any:
-    """Run the network with the instruments attached."""
-    with ExitStack() as stack:
-        if flops is not None:
-            stack.enter_context(flops)
-        if recorder is not None:
-            record = flops.uncounted(recorder.add) if flops is not None else recorder.add
-            stack.enter_context(ActivationMode(lambda output: record(output.detach())))
-        if roots is not None:
-            stack.enter_context(EmbeddingMode(roots.append))
-        return network(**own) if isinstance(own, dict) else network(own)
+    inputs: Inputs,
+    needs: Need,
+    layers: Sequence[Sharing],
+    samples: int,
+    device: torch.device,
+    *,
+    copy: bool,
+) -> _Pass | None:
+    """One forward pass, or ``None`` if a layer's output was needed and has been changed in place."""
+    recorder, flops = _instruments(needs, samples, device)
+    own, roots = _own(inputs, jacobian=bool(needs & Need.JACOBIAN))
+    kept = LayerOutputs(layers if needs & Need.SALIENCY else (), copy=copy)
+
+    def root(embedding: Tensor) -> None:
+        if sample_axis(embedding.shape, samples) is not None:
+            roots.append(embedding if embedding.requires_grad else embedding.requires_grad_())
+
+    def run() -> Any:
+        with ExitStack() as stack:
+            if flops is not None:
+                stack.enter_context(flops)
+            if recorder is not None:
+                record = flops.uncounted(recorder.add) if flops is not None else recorder.add
+                stack.enter_context(ActivationMode(lambda output: record(output.detach())))
+            if needs & Need.JACOBIAN:
+                stack.enter_context(EmbeddingMode(own.values() if isinstance(own, Mapping) else [own], root))
+            return network(**own) if isinstance(own, Mapping) else network(own)
+
+    try:
+        output = _afresh(device, run)
+    finally:
+        kept.remove()
+    if not kept.intact:
+        return None
+    return _Pass(output, roots, kept.outputs, recorder, flops, forwards=2 if copy else 1)
 
 
 def _own(inputs: Inputs, *, jacobian: bool) -> tuple[Inputs, list[Tensor]]:
@@ -216,24 +276,17 @@ def _own(inputs: Inputs, *, jacobian: bool) -> tuple[Inputs, list[Tensor]]:
     roots: list[Tensor] = []
 
     def copy(tensor: Tensor) -> Tensor:
+        copied = tensor.detach().clone()
         if not (jacobian and tensor.is_floating_point()):
-            return tensor.clone()
-        leaf = tensor.detach().requires_grad_()
-        roots.append(leaf)
-        return leaf.clone()
+            return copied
+        roots.append(copied.requires_grad_())
+        return copied.clone()
 
     own = {name: copy(tensor) for name, tensor in inputs.items()} if isinstance(inputs, Mapping) else copy(inputs)
     return own, roots
 
 
-def _weighted(network: nn.Module) -> list[Any]:
-    return list(weight_layers(network))
-
-
-def _instruments(
-    needs: Need, samples: int, device: torch.device, *, count_macs: bool
-) -> tuple[SignRecorder | None, MacCounter | None]:
-    wants_signs = bool(needs & (Need.PATTERNS | Need.TERNARY | Need.AGREEMENT))
+def _instruments(needs: Need, samples: int, device: torch.device) -> tuple[SignRecorder | None, MacCounter | None]:
     recorder = (
         SignRecorder(
             samples,
@@ -242,10 +295,10 @@ def _instruments(
             ternary=bool(needs & Need.TERNARY),
             agreement=bool(needs & Need.AGREEMENT),
         )
-        if wants_signs
+        if needs & SIGN_NEEDS
         else None
     )
-    return recorder, MacCounter() if count_macs else None
+    return recorder, MacCounter() if needs & Need.MACS else None
 
 
 def check_batch(inputs: Inputs) -> tuple[int, torch.device]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from subshot._seeds import stable_seed
@@ -22,59 +23,64 @@ class NoisePair:
     """What the two passes gave.
 
     Attributes:
-        difference: Mean over samples of the summed size of the difference of the feature maps.
+        difference: Mean over samples of the summed size of the difference of the feature maps; ``None`` if no global
+            pooling was seen, and there was no second pass.
         variances: For each batch norm over images in the order of the module tree, the mean over channels of the
             unbiased variance of its input, in the first and in the second pass; ``None`` for one that wasn't reached.
     """
 
-    difference: float
-    variances: tuple[tuple[float, float] | None, ...]
+    difference: float | None
+    variances: tuple[tuple[float, float] | None, ...] = ()
 
 
 def noise_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor], seed: int) -> NoisePair:
     """Run the network on noise in place of ``inputs``; its parameters are put back.
 
-    Batch norm must be set to batch statistics, which the caller's preparation does.
-
     Args:
-        network: Any module with a global pooling over images before its classifier.
+        network: Any module; its features are what its last global pooling over images is given.
         inputs: One tensor of images, which gives shape, type and device of the noise.
         seed: Seed of weights and noise.
 
     Raises:
-        NetworkError: Several or integer inputs, or no global pooling.
+        NetworkError: Several or integer inputs, or batch norm that isn't set to batch statistics.
     """
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 4:
         raise NetworkError("Zen is defined for networks of images.")
     generator = torch.Generator().manual_seed(stable_seed(seed, "noise"))
     first, delta = (torch.randn(inputs.shape, generator=generator).to(inputs) for _ in range(2))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    saved = [(parameter, parameter.detach().clone()) for parameter in network.parameters()]
-    statistics = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
+    if not all(module.training for module in network.modules() if isinstance(module, _BatchNorm)):
+        raise NetworkError("Zen is defined with batch norm by batch statistics.", "Use batch norm mode 'batch'.")
+    saved = [(tensor, tensor.detach().clone()) for tensor in (*network.parameters(), *network.buffers())]
     try:
         Initialiser(network, "normal").draw(stable_seed(seed, "weights"))
         with torch.no_grad():
-            features, variances = zip(*(_run(network, x, norms) for x in (first, first + _GAMMA * delta)), strict=True)
+            features, variances = _run(network, first.clone(), norms)  # which the network may change in place
+            if features is None:
+                return NoisePair(None)
+            moved, moved_variances = _run(network, first + _GAMMA * delta, norms)
     finally:
         with torch.no_grad():
-            for tensor, value in [*saved, *statistics]:
+            for tensor, value in saved:
                 tensor.copy_(value)
-    difference = float((features[0] - features[1]).abs().flatten(1).sum(dim=1).mean())
-    pairs = (None if a is None or b is None else (a, b) for a, b in zip(*variances, strict=True))
+    assert moved is not None
+    difference = float((features - moved).abs().flatten(1).sum(dim=1).mean())
+    pairs = (None if a is None or b is None else (a, b) for a, b in zip(variances, moved_variances, strict=True))
     return NoisePair(difference, tuple(pairs))
 
 
-def _run(network: nn.Module, x: Tensor, norms: list[nn.BatchNorm2d]) -> tuple[Tensor, list[float | None]]:
-    """Features before pooling, and the variances that the batch norms saw."""
+def _run(network: nn.Module, x: Tensor, norms: list[nn.BatchNorm2d]) -> tuple[Tensor | None, list[float | None]]:
+    """Features before pooling, if there is one, and the variances that the batch norms saw."""
     seen: list[float | None] = [None] * len(norms)
 
-    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            seen[index] = float(args[0].var(dim=(0, 2, 3)).mean())
+    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+        def note(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            images = args[0] if args else kwargs["input"]
+            seen[index] = float(images.var(dim=(0, 2, 3)).mean())
 
         return note
 
-    hooks = [norm.register_forward_pre_hook(watch(index)) for index, norm in enumerate(norms)]
+    hooks = [norm.register_forward_pre_hook(watch(index), with_kwargs=True) for index, norm in enumerate(norms)]
     mode = PoolingMode()
     try:
         with mode:
@@ -82,8 +88,6 @@ def _run(network: nn.Module, x: Tensor, norms: list[nn.BatchNorm2d]) -> tuple[Te
     finally:
         for hook in hooks:
             hook.remove()
-    if mode.pooled is None:
-        raise NetworkError("No global pooling over images was seen, so there is no feature map before it.")
     return mode.pooled, seen
 
 
@@ -103,8 +107,8 @@ class PoolingMode(TorchFunctionMode):
     ) -> Any:
         """Run ``func``; note its input if it pools whole images."""
         output = func(*args, **kwargs) if kwargs else func(*args)
-        if func in _POOLINGS and isinstance(output, Tensor) and args and isinstance(args[0], Tensor):
-            images = args[0]
+        images = args[0] if args else (kwargs or {}).get("input")
+        if func in _POOLINGS and isinstance(output, Tensor) and isinstance(images, Tensor):
             one_pixel = output.dim() == 2 or tuple(output.shape[2:]) == (1, 1)
             if images.dim() == 4 and output.shape[:2] == images.shape[:2] and output.dim() in (2, 4) and one_pixel:
                 self.pooled = images.detach().clone()

@@ -5,6 +5,8 @@ the S samples of the batch it is positive (SWAP, arXiv 2403.04161, definition 3.
 per unit, never the (V, S) matrix of floats.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -147,7 +149,7 @@ class SignRecorder:
 
     def _by_sample(self, activation: Tensor) -> Tensor | None:
         """View as (S, units), or None where no axis can be the samples."""
-        axis = self._sample_axis(activation.shape)
+        axis = sample_axis(activation.shape, self.samples)
         if axis is None:
             return None
         units = activation.numel() // self.samples
@@ -156,17 +158,6 @@ class SignRecorder:
         if not activation.is_contiguous() and activation.dim() == 4:
             activation = activation.permute(0, 2, 3, 1)  # channels-last memory; the order of units doesn't matter
         return activation.reshape(self.samples, units)
-
-    def _sample_axis(self, shape: torch.Size) -> int | None:
-        if not shape or shape[0] == self.samples:
-            return 0 if shape else None
-        second = len(shape) > 1 and shape[1] == self.samples
-        # (tokens, samples, width) is far more common than a fold of sequences that are as long as the batch.
-        if second and len(shape) == 3:
-            return 1
-        if shape[0] > 0 and shape[0] % self.samples == 0:
-            return 0
-        return 1 if second else None
 
     @property
     def distinct(self) -> int | None:
@@ -188,6 +179,19 @@ class SignRecorder:
             return None
         # <c_i, c_j> + <1 - c_i, 1 - c_j> with one matrix product instead of two.
         return 2 * self._gram - self._positive[:, None] - self._positive[None, :] + self.units
+
+
+def sample_axis(shape: Sequence[int], samples: int) -> int | None:
+    """Which axis holds the samples: the first, where a multiple of S is a fold, the second, or ``None``."""
+    if not shape or shape[0] == samples:
+        return 0 if shape else None
+    second = len(shape) > 1 and shape[1] == samples
+    # (tokens, samples, width) is far more common than a fold of sequences that are as long as the batch.
+    if second and len(shape) == 3:
+        return 1
+    if shape[0] > 0 and shape[0] % samples == 0:
+        return 0
+    return 1 if second else None
 
 
 def _packing_weights(bits: int) -> Tensor:

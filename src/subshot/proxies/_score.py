@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -12,10 +13,10 @@ from subshot._seeds import stable_seed
 from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
-from subshot.proxies._evidence import GRAPH_NEEDS, Evidence, Inputs, check_batch, look
+from subshot.proxies._evidence import BATCH_NEEDS, GRAPH_NEEDS, SIGN_NEEDS, Evidence, Inputs, check_batch, look
 from subshot.proxies._gradients import Loss
 from subshot.proxies._prepare import prepared
-from subshot.proxies._proxy import BoundProxy, Need, Reading, bind
+from subshot.proxies._proxy import BoundProxy, Need, bind
 
 Batch = Inputs | tuple[Inputs, Tensor | None]
 
@@ -41,7 +42,8 @@ def score(
         proxies: Names, with options where wanted, or ``"all"``.
         protocol: How to measure; only ``repeats``, ``initialisation``, ``batch_norm`` and ``seed`` are taken from it,
             the rest follows from the arguments. By default one look with the weights as they are and batch statistics.
-        loss: Loss of (output, labels), for proxies that need one; cross-entropy if not given.
+        loss: Loss of (output, labels) as one number, for proxies that need one; the output is what the network
+            returns. If not given, cross-entropy, or the mean squared error where labels are real numbers.
         seed: Seed of re-drawn weights, where no protocol is given.
 
     Returns:
@@ -107,20 +109,24 @@ def score_prepared(
     check_batch(inputs)
     redraws = protocol.initialisation != "keep"
 
-    def take(needs: Need) -> list[Evidence]:
-        looks = []
+    def measure(chosen: Sequence[BoundProxy]) -> dict[str, Score]:
+        """Scores from shared looks. Each look is read at once: the next one draws other weights."""
+        needs = reduce(Need.__or__, (one.needs for one in chosen), Need(0))
+        scores: dict[str, list[Score]] = {one.name: [] for one in chosen}
         keep = keep_parameters and redraws
         with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep) as seed_all:
             for repeat in range(protocol.repeats):
                 seed = stable_seed(protocol.seed, identity, repeat)
                 initialiser.draw(seed)
                 seed_all(stable_seed(seed, "forward"))
-                looks.append(look(network, inputs, needs, labels=labels, loss=loss, macs=macs, seed=seed))
-        return looks
+                evidence = look(network, inputs, needs, labels=labels, loss=loss, macs=macs, seed=seed)
+                for one in chosen:
+                    scores[one.name].append(_read(one, evidence))
+        return {name: _average(several) for name, several in scores.items()}
 
     unlabelled = [one for one in proxies if labels is None and one.needs & Need.LABELS]
     scores = {one.name: Score.not_applicable("it needs labels, and the batch has none") for one in unlabelled}
-    scores |= _score([one for one in proxies if one not in unlabelled], take)
+    scores |= _measured([one for one in proxies if one not in unlabelled], measure)
     if redraws and initialiser.kept:
         warning = f"{initialiser.kept} parameters have no rule to re-draw them and kept their values"
         scores = {
@@ -129,56 +135,64 @@ def score_prepared(
     return {one.name: scores[one.name] for one in proxies}
 
 
-def _score(proxies: Sequence[BoundProxy], take: Callable[[Need], list[Evidence]]) -> dict[str, Score]:
+def _measured(
+    proxies: Sequence[BoundProxy], measure: Callable[[Sequence[BoundProxy]], dict[str, Score]]
+) -> dict[str, Score]:
     """All proxies from shared looks; where these fail, each family from its own: none costs another its score."""
-    needs = Need(0)
-    for one in proxies:
-        needs |= one.needs
     try:
-        looks = take(needs)
+        return measure(proxies)
     except Exception as error:  # a candidate that raises is a result, not the end of a search
+        if isinstance(error, SubshotError) and not isinstance(error, NetworkError):
+            raise
         families: dict[Need, list[BoundProxy]] = {}
         for one in proxies:
             families.setdefault(one.needs & GRAPH_NEEDS, []).append(one)
         if len(families) > 1:
-            return {name: value for family in families.values() for name, value in _score(family, take).items()}
-        if isinstance(error, NetworkError):
-            failure = Score.not_applicable(f"{error.message} {error.hint}".strip())
-        else:
-            failure = Score.failed(f"{type(error).__name__} while the network ran: {error}".strip())
-        return {one.name: failure for one in proxies}
-    return {one.name: _reduce(one, looks, looks[-1].warnings) for one in proxies}
+            return {name: value for family in families.values() for name, value in _measured(family, measure).items()}
+        return {one.name: _refusal(error) for one in proxies}
 
 
-def _reduce(proxy: BoundProxy, looks: Sequence[Evidence], warnings: tuple[str, ...]) -> Score:
-    """Average a proxy's readings over the looks."""
-    cost = sum((one.cost for one in looks), Cost())
-    measured = bool(proxy.needs & ~(Need.PARAMETERS | Need.MACS))  # counts don't depend on what the network computes
-    broken = next((one for one in looks if one.non_finite), None) if measured else None
-    if broken is not None:
-        reason = f"the output has {broken.non_finite} non-finite of {broken.outputs} numbers"
+def _refusal(error: Exception, *, cost: Cost | None = None) -> Score:
+    if isinstance(error, NetworkError):
+        return Score.not_applicable(str(error), cost=cost)
+    return Score.failed(f"{type(error).__name__} while the network ran: {error}".strip(), cost=cost)
+
+
+def _read(proxy: BoundProxy, evidence: Evidence) -> Score:
+    """A proxy's score of one look; it has a reason where there is nothing to average."""
+    cost = evidence.cost
+    if evidence.non_finite and proxy.needs & BATCH_NEEDS:
+        reason = f"the output has {evidence.non_finite} non-finite of {evidence.outputs} numbers"
         return Score.of(math.nan, reason=reason, cost=cost)
+    for need, error in evidence.missing.items():
+        if proxy.needs & need:
+            return _refusal(error, cost=cost)
     try:
-        readings = [proxy.read(one) for one in looks]
+        reading = proxy.read(evidence)
     except SubshotError:
         raise
     except Exception as error:
         return Score.failed(f"{type(error).__name__} in the proxy: {error}", cost=cost)
-    return _average(readings, warnings, cost)
+    if reading.not_applicable:
+        return Score.not_applicable(reading.not_applicable, cost=cost)
+    warnings = reading.warnings + (evidence.warnings if proxy.needs & SIGN_NEEDS else ())
+    return Score.of(reading.value, parts=reading.parts, warnings=warnings, cost=cost)
 
 
-def _average(readings: Sequence[Reading], warnings: tuple[str, ...], cost: Cost) -> Score:
-    undefined = next((one.not_applicable for one in readings if one.not_applicable), "")
-    if undefined:
-        return Score.not_applicable(undefined, cost=cost)
-    values = [one.value for one in readings]
-    parts = {key: sum(one.parts[key] for one in readings) / len(readings) for key in readings[0].parts}
+def _average(scores: Sequence[Score]) -> Score:
+    """The mean over looks, or the first that has none."""
+    cost = sum((one.cost for one in scores), Cost())
+    without = next((one for one in scores if one.reason), None)
+    if without is not None:
+        return replace(without, cost=cost)
+    values = [one.value for one in scores]
+    parts = {key: sum(one.parts[key] for one in scores) / len(scores) for key in scores[0].parts}
     mean = sum(values) / len(values)
     if len(values) > 1:
         parts["spread"] = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    own = tuple(dict.fromkeys(warning for one in readings for warning in one.warnings))
+    warnings = tuple(dict.fromkeys(warning for one in scores for warning in one.warnings))
     reason = "" if math.isfinite(mean) else f"the proxy's value is {mean}"
-    return Score.of(mean, reason=reason, parts=parts, warnings=own + warnings, cost=cost)
+    return Score.of(mean, reason=reason, parts=parts, warnings=warnings, cost=cost)
 
 
 def split_batch(batch: Batch) -> tuple[Inputs, Tensor | None]:

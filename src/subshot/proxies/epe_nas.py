@@ -1,9 +1,11 @@
 """EPE-NAS (Lopes et al., ICANN 2021, arXiv 2102.08099).
 
-    E_c = sum over all entries of log(|R_c| + k),   score = sum over classes of |E_c|                 (up to 100
-    classes) E_c = the same over the number of samples,      score = sum over pairs of |E_c - E_c'| / classes  (more)
+    E_c = sum over all entries of log(|R_c| + k)
 
-R_c is the correlation matrix of the input gradients of the samples of class c, k = 1e-5. Classes are those in the
+    up to 100 classes: score = sum over classes of |E_c|
+    more classes:      score = sum over pairs of classes of |E_c / n_c - E_c' / n_c'|, over the number of classes
+
+R_c is the correlation matrix of the input gradients of the n_c samples of class c, k = 1e-5. Classes are those in the
 batch; take a batch of several samples per class. Cost: that of ``jacob_cov``, shared with it; labels are used to group
 samples only.
 
@@ -46,14 +48,17 @@ def epe_nas(evidence: "Evidence", *, branch: str = "auto") -> Reading:
 
     if branch not in ("auto", "few", "many"):
         raise OptionError(f"There is no branch {branch!r} of epe_nas.", "Use auto, few or many.")
-    assert evidence.jacobian is not None
-    assert evidence.labels is not None
-    if evidence.labels.dim() != 1 or evidence.labels.is_floating_point():
+    jacobian, labels = evidence.jacobian, evidence.labels
+    assert jacobian is not None
+    assert labels is not None
+    if tuple(labels.shape) != (len(jacobian),) or labels.is_floating_point():
         return Reading(float("nan"), not_applicable="it needs one class for each sample")
+    if bool((jacobian.amax(dim=1) == jacobian.amin(dim=1)).any()):
+        return Reading(float("nan"), not_applicable="the input gradient of some sample is constant")
     many = branch == "many" or (branch == "auto" and evidence.outputs // evidence.samples > _MANY)
     found = []
-    for label in torch.unique(evidence.labels):
-        rows = evidence.jacobian[evidence.labels == label].double()
+    for label in torch.unique(labels):
+        rows = jacobian[labels == label].double()
         correlation = torch.corrcoef(rows).reshape(len(rows), len(rows))
         entries = float((correlation.abs() + _K).log().sum())
         found.append(entries / len(rows) if many else entries)

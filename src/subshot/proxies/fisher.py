@@ -6,7 +6,8 @@
 a is the output of a convolution or linear layer, before norm and activation; n_k is the number of weights that feed
 channel k, because the reference copies a channel's value to each of its weights: wide kernels count more. L is a mean
 over the batch, so the value falls with the square of the batch size. Cost: one forward and one backward pass of the
-loss.
+loss; one more forward pass where the output of a layer is changed in place. Layers that never run, such as the output
+projection that torch's attention applies by itself, add nothing.
 
 Departures from the authors' code: tokens of a linear layer are summed over like positions (theirs sums over features
 and takes tokens for channels); a layer used several times counts the sum over its uses (theirs keeps the last).

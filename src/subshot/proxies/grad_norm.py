@@ -23,4 +23,4 @@ if TYPE_CHECKING:
 )
 def grad_norm(evidence: "Evidence") -> float:
     """Sum over layers of the norm of the loss's gradient."""
-    return sum(float(layer.gradient.norm()) for layer in evidence.layers if layer.gradient is not None)
+    return sum(float(layer.gradient.double().norm()) for layer in evidence.layers if layer.gradient is not None)

@@ -8,7 +8,8 @@ value, about -S, means that no two samples are related; a null direction costs 1
 them. No labels. Cost: one forward and one backward pass to the input.
 
 Departures from the authors' code: a symmetric eigensolver in double precision, with eigenvalues held at zero or above
-(theirs is a general one, which may return complex numbers); a constant row gives NaN with its reason.
+(theirs is a general one, which may return complex numbers); with a constant row, which has no correlation, the proxy
+is not applicable.
 """
 
 from typing import TYPE_CHECKING
@@ -32,9 +33,12 @@ def jacob_cov(evidence: "Evidence") -> Reading:
     """How unrelated the samples' input gradients are."""
     import torch
 
-    assert evidence.jacobian is not None
-    correlation = torch.corrcoef(evidence.jacobian.double())
+    rows = evidence.jacobian
+    assert rows is not None
+    if bool((rows.amax(dim=1) == rows.amin(dim=1)).any()):
+        return Reading(float("nan"), not_applicable="the input gradient of some sample is constant")
+    correlation = torch.corrcoef(rows.double()).reshape(len(rows), len(rows))
     if not bool(torch.isfinite(correlation).all()):
-        return Reading(float("nan"), not_applicable="the output doesn't depend on the input of some sample")
+        return Reading(float("nan"))
     eigenvalues = torch.linalg.eigvalsh(correlation).clamp(min=0) + _K
     return Reading(-float((eigenvalues.log() + 1 / eigenvalues).sum()))

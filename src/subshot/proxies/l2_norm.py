@@ -22,4 +22,4 @@ if TYPE_CHECKING:
 )
 def l2_norm(evidence: "Evidence") -> float:
     """Sum over layers of the norm of the weights."""
-    return sum(float(layer.weight.norm()) for layer in evidence.layers)
+    return sum(float(layer.weight.double().norm()) for layer in evidence.layers)

@@ -24,5 +24,7 @@ if TYPE_CHECKING:
 def snip(evidence: "Evidence") -> float:
     """Sum over weights of the size of weight times gradient."""
     return sum(
-        float((layer.weight * layer.gradient).abs().sum()) for layer in evidence.layers if layer.gradient is not None
+        float((layer.weight * layer.gradient).abs().double().sum())
+        for layer in evidence.layers
+        if layer.gradient is not None
     )

@@ -43,10 +43,14 @@ def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
         raise OptionError(f"There is no variance {variance!r} of zen.", "Use batch or running.")
     pair = evidence.noise
     assert pair is not None
-    if not pair.difference > 0:
+    if pair.difference is None:
+        reason = "no global pooling over images was seen, so there is no feature map before it"
+        return Reading(math.nan, not_applicable=reason)
+    if pair.difference == 0:
         return Reading(math.nan, not_applicable="the feature map before pooling doesn't depend on the input")
     seen = [one for one in pair.variances if one is not None]
     # Two updates with momentum 0.1 from 1: 0.9 * (0.9 + 0.1 a) + 0.1 b.
     values = [0.81 + 0.09 * a + 0.1 * b if variance == "running" else a for a, b in seen]
     norms = sum(0.5 * math.log(value) if value > 0 else -math.inf for value in values)
-    return Reading(math.log(pair.difference) + norms, {"difference": pair.difference, "norms": norms})
+    difference = math.log(pair.difference) if math.isfinite(pair.difference) else pair.difference
+    return Reading(difference + norms, {"difference": pair.difference, "norms": norms})

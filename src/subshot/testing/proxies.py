@@ -126,6 +126,7 @@ class ProxyContract:
 
     def test_labels_are_as_declared(self, bound: BoundProxy, network: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
         """Labels change nothing for a proxy that declares no use of them; one that does says when they are missing."""
+        assert bound.info.labels == bool(bound.needs & Need.LABELS)
         without = _score(bound, network, batch[0])
         if bound.info.labels:
             assert without.status == "not_applicable"
@@ -158,7 +159,9 @@ class ProxyContract:
     ) -> None:
         """Evidence of the declared needs gives what all evidence gives, and reading doesn't change it."""
         with prepared(network, batch_norm="batch", keep_parameters=False):
-            declared, everything = (look(network, batch[0], needs) for needs in (bound.needs, _EVERYTHING))
+            declared, everything = (
+                look(network, batch[0], needs, labels=batch[1]) for needs in (bound.needs, _EVERYTHING)
+            )
         reading = bound.read(declared)
         assert reading == bound.read(everything)
         assert reading == bound.read(declared)
