@@ -142,7 +142,12 @@ def main() -> None:
         space = NasBench201(channels=setting.channels, cells=setting.cells)
         batch = take_batch(setting.data, setting.samples, samples=setting.how, seed=0, image_size=(32, 32))
         protocol = protocol_for(
-            space, batch, variant="official", initialisation=setting.init, batch_norm=setting.batch_norm, repeats=REPEATS
+            space,
+            batch,
+            variant="official",
+            initialisation=setting.init,
+            batch_norm=setting.batch_norm,
+            repeats=REPEATS,
         )
         found = scores(
             "nasbench201",

@@ -29,7 +29,7 @@ def example(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def added():
     """The worked examples, registered for the time of these tests."""
     names = [(PROXIES, "pattern_share"), (SPACES, "perceptron"), (STRATEGIES, "hill_climbing")]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from subshot._types import InputSpec, TaskSpec
 from subshot.data._batches import batch_from
-from subshot.data._geometry import Size
+from subshot.data._geometry import Size, check_memory, check_size
 from subshot.data._images import OUTPUTS_WITHOUT_CLASSES, ImageData, Samples, digest, take
 from subshot.data._load import load_images
 from subshot.errors import OptionError
@@ -70,6 +70,7 @@ def take_batch(
         data = load_images(data, limit=_limit(Path(data), batch_size, samples))
     if isinstance(data, ImageData):
         how: Samples = "first" if samples == "first" else "random"
+        check_memory(f"A batch of {data.name}", batch_size, check_size(image_size or data.image_size))
         inputs, labels = take(data, batch_size, samples=how, seed=seed, image_size=image_size)
         return TakenBatch(data.name, samples, inputs, labels, data.task(image_size), digest(inputs, labels))
     if image_size is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -188,7 +189,7 @@ def search(
         raise OptionError(f"A budget of {budget} was given.", "At least one architecture must be evaluated.")
     if init == "keep":
         raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
-    space = get_space(space)
+    space, seed = get_space(space), operator.index(seed)
     chosen = bind(proxy)
     if not chosen:
         raise OptionError("No proxy was given.", "Name one or more; the first is maximised.")

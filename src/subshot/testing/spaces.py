@@ -55,7 +55,7 @@ class SpaceContract:
         """Architectures are hashable, ordered, picklable and name their space."""
         archs = [space.sample(rng) for _ in range(_DRAWS)]
         assert all(isinstance(arch, Arch) and arch.space == space.name for arch in archs)
-        assert sorted(archs[::-1]) == sorted(archs)
+        assert sorted(archs, reverse=True) == sorted(archs)[::-1]
         assert len(set(archs)) > 1 or space.size == 1
         assert pickle.loads(pickle.dumps(archs)) == archs  # noqa: S301 - our own bytes
 
