@@ -151,8 +151,11 @@ PROTOCOL = {"data", "data_digest", "batch_size", "repeats", "initialisation", "b
 
 def test_search(run, quick, folder):
     done = run(*quick, "--json", "--max-params", "3k")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
     found = done.json
+    assert found["best"]["arch"] in done.err  # tables go to standard error
+    assert found["objective"] == "swap"
+    assert found["settings"]["limits"] == {"params": 3_000}
     assert set(found) >= {"status", "best", "front", "evaluations", "failed", "seconds", "protocol", "run"}
     assert (found["status"], found["evaluations"]) == ("done", 12)
     assert set(found["best"]) >= {"arch", "score", "costs"}

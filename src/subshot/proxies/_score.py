@@ -103,8 +103,10 @@ def score_prepared(
     except SubshotError:
         raise
     except Exception as error:  # a candidate that raises is a result, not the end of a search
-        reason = f"{type(error).__name__} in the forward pass: {error}".strip()
-        return {one.name: Score.failed(reason) for one in proxies}
+        failure = Score.failed(f"{type(error).__name__} in the forward pass: {error}".strip())
+        counts = Need.PARAMETERS | (Need.MACS if macs is not None else Need(0))  # known without a pass
+        still = look(network, inputs, counts, macs=macs)
+        return {one.name: failure if one.needs & ~counts else _reduce(one, [still], ()) for one in proxies}
     warnings = looks[-1].warnings
     if redraws and initialiser.kept:
         warnings += (f"{initialiser.kept} parameters have no rule to re-draw them and kept their values",)
@@ -133,7 +135,8 @@ def _average(readings: Sequence[Reading], warnings: tuple[str, ...], cost: Cost)
     if undefined:
         return Score.not_applicable(undefined, cost=cost)
     values = [one.value for one in readings]
-    parts = {key: sum(one.parts[key] for one in readings) / len(readings) for key in readings[0].parts}
+    shared = [key for key in readings[0].parts if all(key in one.parts for one in readings)]
+    parts = {key: sum(one.parts[key] for one in readings) / len(readings) for key in shared}
     mean = sum(values) / len(values)
     if len(values) > 1:
         parts["spread"] = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
