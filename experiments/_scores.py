@@ -42,6 +42,7 @@ def protocol_for(space: Space, batch: TakenBatch, **settings: object) -> Protoco
         input_shape=tuple(batch.inputs.shape[1:]),
         variant=space.scoring_variant,
         network=tuple(sorted(space_settings(space).items())),
+        initialisation="default",
         version=__version__,
     )
     return dataclasses.replace(base, **settings)  # type: ignore[arg-type]

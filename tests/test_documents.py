@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,10 @@ def example(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def added():
     """The worked examples, registered for the time of these tests."""
     names = [(PROXIES, "pattern_share"), (SPACES, "perceptron"), (STRATEGIES, "hill_climbing")]
-    values: dict[str, object] = {"__name__": "contributing_example"}
-    import types
-
     module = types.ModuleType("contributing_example")
     sys.modules["contributing_example"] = module
     for registry, name in names:
@@ -43,7 +41,7 @@ def added():
     yield module
     for registry, name in names:
         del registry._entries[name]
-    del sys.modules["contributing_example"], values
+    del sys.modules["contributing_example"]
 
 
 def test_the_proxy_example_works(added):
@@ -81,9 +79,12 @@ def test_the_examples_work_together(added):
     assert study.best is not None
 
 
-@pytest.mark.parametrize("number", range(len(blocks("README.md", "python"))))
-def test_python_in_the_readme_runs(number, tmp_path):
-    code = blocks("README.md", "python")[number]
+PAGES = ["README.md", *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.mark.parametrize(("page", "number"), [(page, n) for page in PAGES for n in range(len(blocks(page, "python")))])
+def test_python_in_the_documents_runs(page, number, tmp_path):
+    code = blocks(page, "python")[number]
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -109,7 +110,8 @@ def workplace(tmp_path_factory):
         Image.fromarray(picture).save(home / f"{number}.png")
     (folder / "model.py").write_text(
         "from torch import nn\n\n\ndef make():\n"
-        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))\n"
+        "    features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))\n"
+        "    return nn.Sequential(features, nn.Flatten(), nn.Linear(8, 10))\n"
     )
     return folder
 

@@ -1,6 +1,7 @@
 """Seeds that depend on what is evaluated and on nothing else."""
 
 import hashlib
+import operator
 
 import numpy as np
 
@@ -11,7 +12,9 @@ def stable_seed(*parts: object) -> int:
     An evaluation seeded by (study seed, architecture text, repeat) gives the same result in any order, on any
     worker. Parts are joined by their ``repr``, so pass plain strings and numbers only.
     """
-    text = "\x1f".join(repr(part) for part in parts)
+    # A NumPy integer is the number that it is.
+    plain = (operator.index(part) if hasattr(part, "__index__") else part for part in parts)
+    text = "\x1f".join(map(repr, plain))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -110,7 +110,7 @@ class Protocol:
     input_shape: tuple[int, ...] = ()
     variant: str = ""
     network: tuple[tuple[str, bool | int | float | str | None], ...] = ()
-    initialisation: str = "default"
+    initialisation: str = "keep"
     batch_norm: str = "batch"
     weights: str = "init"
     dtype: str = "float32"

@@ -189,7 +189,7 @@ def test_nothing_is_done_where_the_size_is_right() -> None:
 
 def test_memory_is_checked_before_it_is_taken() -> None:
     check_memory("made", 1000, (32, 32))
-    with pytest.raises(DataError, match=r"made holds 10,000 images of 500 x 375 pixels, 5\.2 GiB in memory"):
+    with pytest.raises(DataError, match=r"made would hold 10,000 images of 500 x 375 pixels, 5\.2 GiB in memory"):
         check_memory("made", 10_000, (500, 375))
 
 

@@ -111,7 +111,9 @@ def test_a_network_without_activations_is_not_applicable() -> None:
 @given(st.lists(st.integers(1, 10**9), min_size=2, max_size=50))
 def test_sizes_place_the_bump_at_the_upper_end(sizes: list[int]) -> None:
     options = sizes_to_options(sizes)
-    assert options["unit"] == "k"
+    assert set(options) == {"mu", "sigma"}
+    millions = sizes_to_options(sizes, {"unit": "M"})
+    assert millions["mu"] == pytest.approx(options["mu"] / 1_000)
     low, high = np.quantile(sizes, [0.05, 0.95]) / UNITS["k"]
     assert options["mu"] == pytest.approx(high)
     assert options["sigma"] > 0

@@ -1,4 +1,4 @@
-"""A small search that takes about a second, and spaces that misbehave."""
+"""A small search that takes about a second."""
 
 import numpy as np
 import pytest

@@ -37,6 +37,9 @@ Data = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples in the batch every network sees.")]
 Samples = Annotated[str, typer.Option("--samples", help="'random' by the seed, or the 'first' in file order.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=1, help="Input height and width.", show_default="the data's")
+]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Initialisations averaged for a score.")]
 BatchNormMode = Annotated[str, typer.Option("--bn-mode", help="Batch norm: 'batch' or 'running' statistics, or 'off'.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the batch, the search and every initialisation.")]

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from subshot.cli._options import BatchNormMode, BatchSize, Data, Device, Json, Repeats, Samples, Seed, Variant
+from subshot.cli._options import (
+    BatchNormMode,
+    BatchSize,
+    Data,
+    Device,
+    ImageSize,
+    Json,
+    Repeats,
+    Samples,
+    Seed,
+    Variant,
+)
 from subshot.cli._output import add_row, number, print_json, result_console, table
 
 
@@ -19,10 +30,7 @@ def score(
     data: Data = "mnist_sample",
     batch_size: BatchSize = 16,
     samples: Samples = "random",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", min=1, help="Height and width of the input.", show_default="the data's"),
-    ] = None,
+    image_size: ImageSize = None,
     repeats: Repeats = 1,
     init: Annotated[
         str | None,
@@ -68,7 +76,7 @@ def score(
             }
             for one in scored
         ]
-        print_json({"protocol": scored[0].protocol.to_dict(), "scores": entries})
+        print_json({"protocol": _common([one.protocol.to_dict() for one in scored]), "scores": entries})
         return
     console = result_console(as_json=False)
     for one in scored:
@@ -80,3 +88,9 @@ def score(
         console.print(made)
     for protocol in dict.fromkeys(str(one.protocol) for one in scored):
         console.print(f"Protocol: {protocol}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def _common(protocols: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all protocols share; ``None`` where they differ, which each target's own protocol tells."""
+    first = protocols[0]
+    return {key: value if all(one[key] == value for one in protocols) else None for key, value in first.items()}

@@ -11,6 +11,7 @@ from subshot.cli._options import (
     BatchSize,
     Data,
     Device,
+    ImageSize,
     Json,
     MaxMacs,
     MaxParams,
@@ -31,6 +32,8 @@ _INFEASIBLE: dict[str, Any] = {
     "evaluations": 0,
     "failed": 0,
     "seconds": None,
+    "objective": None,
+    "settings": None,
     "protocol": None,
     "run": None,
 }
@@ -47,13 +50,14 @@ def search(
     variant: Variant = None,
     batch_size: BatchSize = 16,
     samples: Samples = "random",
+    image_size: ImageSize = None,
     repeats: Repeats = 1,
     init: Annotated[str, typer.Option("--init", help="Weights: 'default', 'normal' or 'kaiming'.")] = "default",
     bn_mode: BatchNormMode = "batch",
     seed: Seed = 0,
     device: Device = "cpu",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes.", show_default="all cores")
+        int | None, typer.Option("--workers", min=1, help="Processes.", show_default="all cores, 1 for a GPU")
     ] = None,
     executor: Annotated[str, typer.Option("--executor", help="'auto', 'serial' or 'processes'.")] = "auto",
     out: Annotated[
@@ -83,12 +87,13 @@ def search(
                 variant=variant,
                 batch_size=batch_size,
                 samples=samples,
+                image_size=None if image_size is None else (image_size, image_size),
                 repeats=repeats,
                 init=init,
                 bn_mode=bn_mode,
                 seed=seed,
                 device=device,
-                workers=workers or usable_cores(),
+                workers=workers or (usable_cores() if device == "cpu" else 1),
                 executor=executor,
                 out=out if out is not None else lambda digest: Path("runs") / digest,
                 fresh=fresh,
@@ -101,7 +106,6 @@ def search(
         raise typer.Exit(2) from error
     if as_json:
         print_json(study.to_dict())
-    else:
-        show_study(study, result_console(as_json=False))
+    show_study(study, result_console(as_json=as_json))
     if study.status == "interrupted":
         sys.exit(130)

@@ -36,8 +36,12 @@ class Limits:
         return cls(bounds)
 
     def excess(self, costs: Costs) -> float:
-        """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside."""
-        return max((costs[name] / bound if bound > 0 else np.inf for name, bound in self.bounds.items()), default=0.0)
+        """How far beyond the limits, as the largest ratio to a limit; at most 1 means inside.
+
+        A cost that is missing, because the network can't be built, is beyond every limit.
+        """
+        ratios = (costs.get(name, np.inf) / bound if bound > 0 else np.inf for name, bound in self.bounds.items())
+        return max(ratios, default=0.0)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} <= {bound:,.0f}" for name, bound in sorted(self.bounds.items())) or "none"

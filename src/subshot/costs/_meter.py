@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from subshot._types import Arch, TaskSpec
+from subshot.errors import SubshotError
 from subshot.spaces._space import Measurable, Size, Space
 
 
@@ -29,8 +30,16 @@ class Meter:
         return self._known[text]
 
     def costs(self, arch: Arch) -> Mapping[str, float]:
-        """The costs by the names they have in limits and results: ``params`` and ``macs``."""
-        size = self.size(arch)
+        """The costs by the names they have in limits and results: ``params`` and ``macs``.
+
+        Empty for a network that can't be built or run: that is for its evaluation to report, and it meets no limit.
+        """
+        try:
+            size = self.size(arch)
+        except SubshotError:
+            raise
+        except Exception:
+            return {}
         return {"params": size.parameters, "macs": size.macs}
 
     def _count(self, arch: Arch) -> Size:

@@ -71,6 +71,6 @@ def check_memory(name: str, count: int, size: tuple[int, int], *, limit_bytes: i
     total = count * size[0] * size[1] * 3
     if total > limit_bytes:
         raise DataError(
-            f"{name} holds {count:,} images of {size[0]} x {size[1]} pixels, {total / 2**30:.1f} GiB in memory.",
+            f"{name} would hold {count:,} images of {size[0]} x {size[1]} pixels, {total / 2**30:.1f} GiB in memory.",
             "Give a smaller image size or read fewer images.",
         )

@@ -50,6 +50,13 @@ def load_images(
     return dataclasses.replace(data, images=fit(data.images, size), preferred_size=None)
 
 
+def is_image_folder(path: Path) -> bool:
+    """Whether a path would be read as a folder of images, whose sizes may differ."""
+    if not path.is_dir():
+        return False
+    return not any(one.recognises(path) for one in map(FORMATS.get, FORMATS.names()) if not one.fallback)
+
+
 def _load_named(entry: DataSet, root: Path | None, split: Split, limit: int | None) -> ImageData:
     where = entry.locate(root)
     if where is not None:

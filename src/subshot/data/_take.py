@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from subshot._types import InputSpec, TaskSpec
 from subshot.data._batches import batch_from
-from subshot.data._geometry import Size
+from subshot.data._dataset import DATASETS
+from subshot.data._geometry import Size, check_memory, check_size
 from subshot.data._images import OUTPUTS_WITHOUT_CLASSES, ImageData, Samples, digest, take
-from subshot.data._load import load_images
-from subshot.errors import OptionError
+from subshot.data._load import is_image_folder, load_images
+from subshot.errors import DataError, OptionError
 
 # A random batch is drawn from this many images, the first in the set's order, which is random itself.
 _POOL = 5_000
+_FOLDER_POOL = 256
 
 # A name, a path, an ImageData, or a user's own arrays, tensors or loader.
 DataLike = Any
@@ -49,6 +51,7 @@ def take_batch(
     samples: str = "random",
     seed: int = 0,
     image_size: Size | None = None,
+    folder_size: Size | None = None,
 ) -> TakenBatch:
     """Take one batch.
 
@@ -59,6 +62,7 @@ def take_batch(
         samples: ``random`` by the seed, or ``first``. A user's own tensors and loaders are taken from the front.
         seed: Seed of the draw.
         image_size: Height and width; the set's own if not given.
+        folder_size: Height and width for image folders where none is given: photographs have no common size.
 
     Raises:
         DataError: The data is missing, damaged, too small or of the wrong kind.
@@ -67,9 +71,15 @@ def take_batch(
     if samples not in ("random", "first"):
         raise OptionError(f"samples was given as {samples!r}.", "It is 'random' or 'first'.")
     if isinstance(data, (str, Path)):
-        data = load_images(data, limit=_limit(Path(data), batch_size, samples))
+        folder = not (isinstance(data, str) and data in DATASETS) and is_image_folder(Path(data))
+        image_size = image_size or (folder_size if folder else None)
+        pool = _FOLDER_POOL if folder else _POOL
+        limit = _limit(Path(data), batch_size, samples, pool)
+        # Photographs are shrunk while they are read, and no more of them are read than a fair draw needs.
+        data = load_images(data, limit=limit, image_size=image_size if folder else None)
     if isinstance(data, ImageData):
         how: Samples = "first" if samples == "first" else "random"
+        check_memory(f"A batch of {data.name}", batch_size, check_size(image_size or data.image_size))
         inputs, labels = take(data, batch_size, samples=how, seed=seed, image_size=image_size)
         return TakenBatch(data.name, samples, inputs, labels, data.task(image_size), digest(inputs, labels))
     if image_size is not None:
@@ -78,11 +88,11 @@ def take_batch(
     return TakenBatch("given", "given", own, labels, _task(own, labels), digest(own, labels))
 
 
-def _limit(path: Path, batch_size: int, samples: str) -> int | None:
+def _limit(path: Path, batch_size: int, samples: str, pool: int) -> int | None:
     """How many images to read; all of a file of arrays, which may be sorted by class and is read whole anyway."""
     if samples == "first":
         return max(1, batch_size)
-    return None if path.suffix == ".npz" else max(batch_size, _POOL)
+    return None if path.suffix == ".npz" else max(batch_size, pool)
 
 
 def _task(inputs: NDArray[Any], labels: NDArray[np.int64] | None) -> TaskSpec:
@@ -90,6 +100,10 @@ def _task(inputs: NDArray[Any], labels: NDArray[np.int64] | None) -> TaskSpec:
     outputs = OUTPUTS_WITHOUT_CLASSES if labels is None else max(2, int(labels.max()) + 1)
     loss = "none" if labels is None else "cross_entropy"
     if inputs.ndim == 4:
+        if inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
+            raise DataError(
+                f"The images of shape {inputs.shape} look like (N, H, W, C).", "Permute them to (N, C, H, W)."
+            )
         _, channels, height, width = inputs.shape
         return replace(TaskSpec.images(channels, height, width, classes=outputs), loss=loss)
     tokens = inputs.dtype.kind == "i"

@@ -90,8 +90,8 @@ class SignRecorder:
         self.skipped = 0
         self._binary = PatternCounter(samples, device) if binary else None
         self._ternary = PatternCounter(2 * samples, device) if ternary else None
-        self._gram = torch.zeros(samples, samples, dtype=torch.float64, device=device) if agreement else None
-        self._positive = torch.zeros(samples, dtype=torch.float64, device=device) if agreement else None
+        self._gram = torch.zeros(samples, samples, dtype=torch.float64, device="cpu") if agreement else None
+        self._positive = torch.zeros(samples, dtype=torch.float64, device="cpu") if agreement else None
         # Units gather here, layer after layer, and are packed when it is full: few large steps, not many small ones.
         self._width = max(1, _SLICE // samples)
         self._planes = torch.empty((2 if ternary else 1) * samples, self._width, dtype=torch.float32, device=device)
@@ -144,8 +144,8 @@ class SignRecorder:
             if self._ternary:
                 self._ternary.add(planes)
             if self._gram is not None and self._positive is not None:
-                self._gram += positive @ positive.T  # exact in float32: there are fewer than 2**24 columns
-                self._positive += positive.sum(dim=1)
+                self._gram += (positive @ positive.T).cpu()  # exact in float32: there are fewer than 2**24 columns
+                self._positive += positive.sum(dim=1).cpu()
 
     def _by_sample(self, activation: Tensor) -> Tensor | None:
         """View as (S, units), or None where no axis can be the samples."""

@@ -49,6 +49,8 @@ class Reading:
 
 
 Reducer = Callable[..., float | Reading]
+# From parameter counts of sampled networks and the options given to options for those that are not.
+Calibrate = Callable[[Sequence[int], Mapping[str, Value]], Mapping[str, Value]]
 R = TypeVar("R", bound=Reducer)
 
 
@@ -74,7 +76,7 @@ class ProxyInfo:
     needs: Callable[[Mapping[str, Value]], Need]
     labels: bool
     scale: str
-    calibrate: Callable[[Sequence[int]], Mapping[str, Value]] | None = None
+    calibrate: Calibrate | None = None
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -128,7 +130,7 @@ def proxy(
     needs: Need | Callable[[Mapping[str, Value]], Need],
     scale: str,
     labels: bool = False,
-    calibrate: Callable[[Sequence[int]], Mapping[str, Value]] | None = None,
+    calibrate: Calibrate | None = None,
 ) -> Callable[[R], R]:
     """Register the decorated reducer as a proxy under its own name; the arguments are those of :class:`ProxyInfo`."""
 

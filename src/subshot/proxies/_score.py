@@ -144,9 +144,9 @@ def _measured(
     except Exception as error:  # a candidate that raises is a result, not the end of a search
         if isinstance(error, SubshotError) and not isinstance(error, NetworkError):
             raise
-        families: dict[Need, list[BoundProxy]] = {}
-        for one in proxies:
-            families.setdefault(one.needs & GRAPH_NEEDS, []).append(one)
+        families: dict[tuple[Need, bool], list[BoundProxy]] = {}
+        for one in proxies:  # a parameter count needs no pass at all
+            families.setdefault((one.needs & GRAPH_NEEDS, one.needs == Need.PARAMETERS), []).append(one)
         if len(families) > 1:
             return {name: value for family in families.values() for name, value in _measured(family, measure).items()}
         return {one.name: _refusal(error) for one in proxies}
@@ -186,7 +186,8 @@ def _average(scores: Sequence[Score]) -> Score:
     if without is not None:
         return replace(without, cost=cost)
     values = [one.value for one in scores]
-    parts = {key: sum(one.parts[key] for one in scores) / len(scores) for key in scores[0].parts}
+    shared = [key for key in scores[0].parts if all(key in one.parts for one in scores)]
+    parts = {key: sum(one.parts[key] for one in scores) / len(scores) for key in shared}
     mean = sum(values) / len(values)
     if len(values) > 1:
         parts["spread"] = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -4,8 +4,8 @@
 
 The pattern of a unit is the S-bit vector that says on which samples of the batch it is positive; the set is taken over
 all V units of all activation layers. Psi is at most min(2^S, V): small batches saturate at 2^S and rank nothing, large
-ones at V and merely count units. S = 12 to 16 ranks best. Real images are needed: Gaussian noise costs a quarter of
-the rank correlation. Cost: one forward pass.
+ones at V and merely count units. S = 12 to 16 is a good choice. Real images are needed; Gaussian
+noise ranks much worse. Cost: one forward pass.
 
 Departures from the authors' code: functional activations and activations of any rank count too (theirs: ``nn.ReLU``
 modules with a 4-D input); dropout is off; each evaluation is seeded. Their code takes the *sign*, which for GELU and

@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 UNITS = {"one": 1, "k": 1_000, "M": 1_000_000}
 
 
-def sizes_to_options(parameters: Sequence[int]) -> Mapping[str, Value]:
+def sizes_to_options(parameters: Sequence[int], options: Mapping[str, Value] | None = None) -> Mapping[str, Value]:
     """Mu and sigma from parameter counts of networks sampled from a space; no accuracies are used.
 
     Args:
         parameters: Parameter counts, at least two.
+        options: Options that were given; mu and sigma come in their ``unit``, thousands if there is none.
     """
-    low, high = np.quantile(np.asarray(parameters, dtype=np.float64) / UNITS["k"], [0.05, 0.95])
-    return {"mu": float(high), "sigma": float(max(4 * (high - low) ** 2, np.finfo(np.float64).tiny)), "unit": "k"}
+    unit = UNITS.get(str((options or {}).get("unit", "k")), UNITS["k"])
+    low, high = np.quantile(np.asarray(parameters, dtype=np.float64) / unit, [0.05, 0.95])
+    return {"mu": float(high), "sigma": float(max(4 * (high - low) ** 2, np.finfo(np.float64).tiny))}
 
 
 @proxy(

@@ -9,7 +9,7 @@ import numpy as np
 from subshot._choice import Choice, Value, check_options
 from subshot._registry import Registry
 from subshot._types import Arch, TaskSpec
-from subshot.errors import UnknownNameError
+from subshot.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -159,6 +159,15 @@ class Diagnosing(Protocol):
         ...
 
 
+@runtime_checkable
+class Describing(Protocol):
+    """A space whose variants are shaped by other numbers than its settings."""
+
+    def network_settings(self, variant: str) -> Mapping[str, Value]:
+        """The numbers that shape the network of a variant, for example its width and depth."""
+        ...
+
+
 SPACES: Registry[type[Any]] = Registry("space", "subshot.spaces")
 
 
@@ -179,6 +188,8 @@ def get_space(name: str | Choice | Space, settings: Mapping[str, Value] | None =
         OptionError: A setting of the wrong type.
     """
     if not isinstance(name, (str, Choice)):
+        if not hasattr(name, "sample"):
+            raise OptionError(f"{name!r} was given as a space.", "Give a space or the name of one.")
         return name
     choice = Choice.parse(name) if isinstance(name, str) else name
     space_class = SPACES.get(choice.name)
@@ -199,6 +210,18 @@ def resolve_variant(space: Space, variant: str | None) -> str:
     if variant not in space.variants:
         raise UnknownNameError.of(f"variant of {space.name}", variant, space.variants)
     return variant
+
+
+def network_settings(space: Space, variant: str) -> tuple[tuple[str, Value], ...]:
+    """What shapes the network of a variant, for the protocol: the space's own description, else its settings."""
+    described = space.network_settings(variant) if isinstance(space, Describing) else space_settings(space)
+    return tuple(sorted(described.items()))
+
+
+def folder_size(space: Space) -> tuple[int, int] | None:
+    """Height and width that photographs of no common size are brought to: those of the space's published task."""
+    inputs = space.task.inputs
+    return space.task.image_shape[1:] if len(inputs) == 1 and len(inputs[0].shape) == 3 else None
 
 
 def list_spaces() -> list[str]:

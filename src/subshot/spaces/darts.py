@@ -78,7 +78,7 @@ class Darts:
     - ``swap_tiny``: what SWAP's released scorer builds: one reduction cell of width 6 with the image itself as both
       inputs, pooling, classifier. It never sees the normal cell.
     - ``swap_pair``: ours, to see both cells: that reduction cell, then a normal cell of width 6 with the image and the
-      reduction cell's output as inputs. It costs a third less than the other order and ranks no worse.
+      reduction cell's output as inputs. It costs less than the other order of cells.
 
     Attributes:
         channels: Width of the first cells of the CIFAR network.
@@ -275,6 +275,11 @@ class Darts:
             add(depthwise * cell_width + pointwise * cell_width**2, norms * cell_width)
             before_last, last = last, _NODES * cell_width
         return Size(parameters + (last + 1) * classes, macs + last * classes)
+
+    def network_settings(self, variant: str) -> dict[str, int]:
+        """Width of the first cell and number of cells."""
+        cells = self._layout(variant).cells
+        return {"channels": cells[0][0], "layers": len(cells)}
 
     def build(self, arch: Arch, task: TaskSpec | None = None, *, variant: str | None = None) -> "nn.Module":
         """Build the network with torch's default initialisation.

@@ -81,7 +81,7 @@ class NasBench201:
         """``official``: the network of the benchmark, with nothing pruned. ``narrow``: the same at 2 channels.
 
         Activation patterns of the narrow network rank cells better than those of the official one, whose patterns come
-        near the bound of a small batch, and cost a fifth; see ``experiments/results/swap_nasbench201.md``.
+        near the bound of a small batch, and cost less; see ``experiments/results/swap_nasbench201.md``.
         """
         return ("official", "narrow")
 
@@ -211,6 +211,10 @@ class NasBench201:
         if name not in _POPULATIONS:
             raise UnknownNameError.of(f"population of {_NAME}", name, _POPULATIONS)
         return _POPULATIONS[name]()
+
+    def network_settings(self, variant: str) -> dict[str, int]:
+        """Width of the first stage and cells per stage."""
+        return {"channels": self._channels(variant), "cells": self.cells}
 
     def _channels(self, variant: str | None) -> int:
         """Width of the first stage of a variant's network."""

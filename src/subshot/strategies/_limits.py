@@ -3,6 +3,7 @@
 Costs are checked before anything is scored, and no strategy has to know about limits.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -85,7 +86,7 @@ class LimitedSpace:
                 return arch
             nearest = min(nearest, arch, key=self._excess)
         costs = self._costs(nearest)
-        shown = ", ".join(f"{name} {costs[name]:,.0f}" for name in sorted(self._limits.bounds))
+        shown = ", ".join(f"{name} {costs.get(name, math.nan):,.0f}" for name in sorted(self._limits.bounds))
         raise InfeasibleError(
             f"No architecture of {self._space.name}{'' if listed else ' that was found'} meets the limits "
             f"({self._limits}).",

@@ -49,17 +49,8 @@ class ProxyEvaluator:
 
     def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
         """One evaluation for each architecture."""
-        batch = self._batch()
+        batch = network_inputs(self.inputs, self.protocol.device)
         return [self._one(arch, batch) for arch in archs]
-
-    def _batch(self) -> "Tensor":
-        import torch
-
-        # Channels-last memory halves the time of a convolution on one CPU thread; the networks of our spaces accept it.
-        batch = torch.from_numpy(self.inputs).to(self.protocol.device)
-        if batch.is_floating_point():
-            batch = batch.float()
-        return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
 
     def _one(self, arch: Arch, batch: "Tensor") -> Evaluation:
         import torch
@@ -68,7 +59,7 @@ class ProxyEvaluator:
         from subshot.proxies._score import score_prepared
 
         defect = self.space.defect(arch) if isinstance(self.space, Diagnosing) else None
-        if defect:
+        if defect:  # for sizes too: a ranking of proxies leaves the same architectures out of each
             return {one.name: Score.not_applicable(defect) for one in self.proxies}
         variant = self.protocol.variant
         try:
@@ -93,3 +84,16 @@ class ProxyEvaluator:
             labels=None if self.labels is None else torch.from_numpy(self.labels).to(self.protocol.device),
             macs=macs,
         )
+
+
+def network_inputs(inputs: np.ndarray, device: str) -> "Tensor":
+    """A batch as networks get it: float32 or integers, on the device, images in channels-last memory.
+
+    Channels-last memory halves the time of a convolution on one CPU thread.
+    """
+    import torch
+
+    batch = torch.from_numpy(inputs).to(device)
+    if batch.is_floating_point():
+        batch = batch.float()
+    return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch

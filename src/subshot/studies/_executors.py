@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -48,7 +49,7 @@ class SerialExecutor:
     def run(self, archs: Sequence[Arch]) -> Iterator[tuple[int, Evaluation]]:
         """Evaluate one after the other."""
         for position, arch in enumerate(archs):
-            with _one_thread():
+            with one_thread():
                 evaluation = self._evaluator.evaluate([arch])[0]
             yield position, evaluation
 
@@ -220,7 +221,9 @@ def _interrupts_held() -> Iterator[None]:
 
 def _keep_memory() -> None:
     """Ask glibc to reuse freed memory instead of returning it: page faults are a third of a small network's forward."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library, another system
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library
         c_library = ctypes.CDLL(None)
         for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 25), (_M_TRIM_THRESHOLD, 1 << 30), (_M_TOP_PAD, 1 << 26)):
             c_library.mallopt(parameter, value)
@@ -240,7 +243,8 @@ def _evaluate(arch: Arch) -> Evaluation:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Hold torch to one thread in this process, so that sums are added in the same order everywhere."""
     import torch
 
     threads = torch.get_num_threads()

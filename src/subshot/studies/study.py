@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,16 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from subshot import __version__
-from subshot._choice import Choice
-from subshot._seeds import stable_rng
-from subshot._types import Evaluation, Protocol, Score, TaskSpec, Trial
+from subshot._choice import Choice, parse_choices
+from subshot._types import Evaluation, Protocol, Score, Trial
 from subshot.costs._limits import Limits
 from subshot.costs._meter import Meter
 from subshot.errors import OptionError, StudyError
 from subshot.proxies._proxy import BoundProxy, bind
-from subshot.spaces._space import Space, get_space, resolve_variant, space_settings
+from subshot.spaces._space import (
+    Space,
+    folder_size,
+    get_space,
+    network_settings,
+    resolve_variant,
+    space_settings,
+)
 from subshot.strategies._limits import limited
 from subshot.strategies._strategy import Strategy, fitness, make_strategy
+from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
@@ -32,11 +41,8 @@ if TYPE_CHECKING:
 # Trials asked for at a time. Independent of the number of workers, so that results are too.
 _ASK = 1_000
 
-# Trials without a new architecture, as a multiple of the budget, after which a search that only repeats itself ends.
-_STAGNATION = 20
-
-# Architectures sampled to calibrate a proxy that takes the sizes of a space.
-_CALIBRATION = 200
+# Groups of trials in a row without a new architecture after which a search that only repeats itself ends.
+_STAGNATION = 50
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class Study:
             "evaluations": self.evaluations,
             "failed": self.failed,
             "seconds": round(self.seconds, 3),
+            "objective": self.objective,
+            "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
             "protocol": self.protocol.to_dict(),
             "run": str(self.run) if self.run else None,
         }
@@ -140,6 +148,7 @@ def search(
     variant: str | None = None,
     batch_size: int = 16,
     samples: str = "random",
+    image_size: tuple[int, int] | None = None,
     repeats: int = 1,
     init: str = "default",
     bn_mode: str = "batch",
@@ -165,6 +174,8 @@ def search(
         variant: Which network of the space is scored; the space's scoring variant if not given.
         batch_size: Samples in the batch, which is the same for every network.
         samples: ``random`` samples by the seed, or the ``first`` in file order.
+        image_size: Height and width of the input; the data's own if not given, for a folder of photographs the size
+            that the space was published for.
         repeats: Initialisations averaged for a score.
         init: Initialisation: ``default``, ``normal`` or ``kaiming``.
         bn_mode: Batch norm by ``batch`` statistics, ``running`` statistics, or ``off``.
@@ -177,6 +188,8 @@ def search(
         fresh: Start anew although the folder holds a run, which is moved aside.
         on_progress: Called after every evaluation.
 
+    The budget isn't part of what the study is: a larger one continues it.
+
     Raises:
         SubshotError: Something given is unknown, out of range, or can't be used; the message says what to do.
         InfeasibleError: No architecture found meets the limits; the nearest is named.
@@ -188,12 +201,17 @@ def search(
         raise OptionError(f"A budget of {budget} was given.", "At least one architecture must be evaluated.")
     if init == "keep":
         raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
-    space = get_space(space)
+    space, seed = get_space(space), operator.index(seed)
     chosen = bind(proxy)
     if not chosen:
         raise OptionError("No proxy was given.", "Name one or more; the first is maximised.")
+    if isinstance(proxy, str) and parse_choices(proxy)[0].name == "all":
+        raise OptionError("The proxy 'all' was given first.", "Name the proxy to maximise first: swap,all.")
     strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
-    batch = take_batch(data, batch_size, samples=samples, seed=seed)
+    variant = resolve_variant(space, variant or space.scoring_variant)
+    batch = take_batch(
+        data, batch_size, samples=samples, seed=seed, image_size=image_size, folder_size=folder_size(space)
+    )
     protocol = Protocol(
         data=batch.name,
         data_digest=batch.digest,
@@ -201,8 +219,8 @@ def search(
         batch_size=len(batch.inputs),
         repeats=repeats,
         input_shape=tuple(batch.inputs.shape[1:]),
-        variant=resolve_variant(space, variant or space.scoring_variant),
-        network=tuple(sorted(space_settings(space).items())),
+        variant=variant,
+        network=network_settings(space, variant),
         initialisation=init,
         batch_norm=bn_mode,
         device=device,
@@ -211,9 +229,9 @@ def search(
     )
     check_protocol(protocol)
     limits = Limits.of(params=max_params, macs=max_macs)
-    proxies = tuple(_calibrate(one, space, batch.task, protocol) for one in chosen)
+    proxies = tuple(calibrate(one, space, batch.task, protocol) for one in chosen)
     settings = {
-        "space": space.name,
+        "space": str(Choice(space.name, space_settings(space))),
         "proxies": {one.name: dict(one.options) for one in proxies},
         "objective": proxies[0].name,
         "strategy": str(strategy),
@@ -271,6 +289,7 @@ class _Driver:
         self._budget = budget
         self._started = started
         self._on_progress = on_progress
+        self._by_trial: dict[int, Row] = {}
         self._committed: dict[int, Row] = {}
         self._best: Found | None = None
         self._evaluated = 0
@@ -279,14 +298,20 @@ class _Driver:
     def run(self, store: Store, executor: Executor) -> Literal["done", "interrupted"]:
         """Until the budget is spent, the strategy has nothing left, or the user interrupts."""
         stored = store.rows()
+        # A smaller budget than an earlier run's shows that run, and never overwrites its result with less.
+        self._budget = max(self._budget, sum(row.same_as is None for row in stored.values()))
+        repeats = 0
         try:
-            while len(self.first_of) < self._budget and len(self.rows) < _STAGNATION * self._budget:
+            while len(self.first_of) < self._budget and repeats < _STAGNATION:
+                known = len(self.first_of)
                 trials = self._within_budget(self._strategy.ask(_ASK))
                 if not trials:
                     break
                 for row in self._evaluate(trials, stored, store, executor):
                     self.rows.append(row)
+                    self._by_trial[row.trial] = row
                     self._strategy.tell(row.trial, row.scores)
+                repeats = repeats + 1 if len(self.first_of) == known else 0
         except KeyboardInterrupt:
             told = {row.trial for row in self.rows}
             self.rows += [row for trial, row in sorted(self._committed.items()) if trial not in told]
@@ -331,11 +356,10 @@ class _Driver:
             row = store.add(self._row(new[position], evaluation))
             rows[row.trial] = row
             self._note(row)
-        known = {row.trial: row for row in self.rows}
         for trial in trials:
             if trial.id not in rows:
                 first = self.first_of[self._space.format(trial.arch)]
-                source = rows.get(first) or known[first]
+                source = rows.get(first) or self._by_trial[first]
                 rows[trial.id] = store.add(replace(source, trial=trial.id, same_as=first))
         return [rows[trial.id] for trial in trials]
 
@@ -367,22 +391,12 @@ def _front(ranked: Sequence[Found]) -> tuple[Found, ...]:
     front: list[Found] = []
     for one in ranked:  # by falling score: only those before can dominate
         if not any(
-            all(other.costs[name] <= value for name, value in one.costs.items())
+            all(other.costs.get(name, math.inf) <= value for name, value in one.costs.items())
             and (other.score.value > one.score.value or other.costs != one.costs)
             for other in front
         ):
             front.append(one)
     return tuple(front)
-
-
-def _calibrate(proxy: BoundProxy, space: Space, task: TaskSpec, protocol: Protocol) -> BoundProxy:
-    """Fill options that are not given from the sizes of sampled networks of the scored variant."""
-    if proxy.info.calibrate is None or all(value is not None for value in proxy.options.values()):
-        return proxy
-    rng = stable_rng(protocol.seed, "calibration")
-    meter = Meter(space, task, variant=protocol.variant)
-    sizes = [meter.size(space.sample(rng)).parameters for _ in range(_CALIBRATION)]
-    return proxy.with_options(proxy.info.calibrate(sizes))
 
 
 def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:

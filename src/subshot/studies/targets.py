@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 from subshot import __version__
 from subshot._types import Protocol, Score, TaskSpec
 from subshot.errors import DataError, MissingDependencyError, NetworkError, OptionError, UnknownNameError
-from subshot.spaces._space import SPACES, get_space, resolve_variant, space_settings
+from subshot.proxies._proxy import BoundProxy, bind
+from subshot.spaces._space import SPACES, get_space, network_settings, resolve_variant
+from subshot.studies._calibrate import calibrate
+from subshot.studies._check import check_protocol
+from subshot.studies._evaluator import ProxyEvaluator, network_inputs
+from subshot.studies._executors import one_thread
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from subshot.data import DataLike
+    from subshot.data import DataLike, TakenBatch
 
 _FORMS = "Write SPACE:ARCH, FILE.py:FUNCTION, timm:NAME or torchvision:NAME."
 
@@ -74,9 +79,7 @@ def score_targets(
 
     from subshot.data import take_batch
     from subshot.networks.initialisation import Initialiser
-    from subshot.proxies._proxy import bind
     from subshot.proxies._score import score_prepared
-    from subshot.studies._check import check_protocol
 
     chosen = bind(proxies)
     size = None if image_size is None else (image_size, image_size)
@@ -95,48 +98,73 @@ def score_targets(
         version=__version__,
     )
     check_protocol(base)
-    inputs = torch.from_numpy(batch.inputs).to(device)
     labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
     scored = []
     for target in targets:
-        network, protocol, identity = _resolve(target, base, batch.task, variant=variant, init=init, seed=seed)
-        network = network.to(device)
-        initialiser = Initialiser(network, protocol.initialisation)
-        scores = score_prepared(
-            network,
-            inputs,
-            chosen,
-            labels=labels,
-            initialiser=initialiser,
-            protocol=protocol,
-            identity=identity,
-            keep_parameters=False,
-        )
+        kind, rest = _kind(target)
+        if kind.partition("(")[0] in SPACES:
+            scored.append(_score_arch(target, kind, rest, base, batch, chosen, variant=variant, init=init))
+            continue
+        network = _network(kind, rest, batch.task, seed).to(device)
+        protocol = replace(base, weights="given" if init in (None, "keep") else "init")
+        with one_thread():
+            scores = score_prepared(
+                network,
+                network_inputs(batch.inputs, device),
+                chosen,
+                labels=labels,
+                initialiser=Initialiser(network, protocol.initialisation),
+                protocol=protocol,
+                identity=rest,  # not the path, which has many forms
+                keep_parameters=False,
+            )
         scored.append(ScoredTarget(target, protocol, scores))
     return scored
 
 
-def _resolve(
-    target: str, base: Protocol, task: TaskSpec, *, variant: str | None, init: str | None, seed: int
-) -> tuple["nn.Module", Protocol, str]:
-    """The network a target names, the protocol to score it by, and the text that seeds its initialisation."""
+def _score_arch(
+    target: str,
+    name: str,
+    text: str,
+    base: Protocol,
+    batch: "TakenBatch",
+    proxies: Sequence[BoundProxy],
+    *,
+    variant: str | None,
+    init: str | None,
+) -> ScoredTarget:
+    """Score an architecture of a space exactly as a search would."""
+    if init == "keep":
+        raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
+    space = get_space(name)
+    arch = space.parse(text)
+    chosen = resolve_variant(space, variant or space.scoring_variant)
+    protocol = replace(base, variant=chosen, network=network_settings(space, chosen), initialisation=init or "default")
+    bound = tuple(calibrate(one, space, batch.task, protocol) for one in proxies)
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, bound, protocol, batch.labels)
+    with one_thread():
+        (evaluation,) = evaluator.evaluate([arch])
+    return ScoredTarget(target, protocol, evaluation)
+
+
+def _kind(target: str) -> tuple[str, str]:
+    """What a target is (a space, a file, timm, torchvision) and which of these."""
     kind, colon, rest = _split(target)
     if not colon or not rest:
         raise OptionError(f"{target!r} names no network.", _FORMS)
-    if kind.endswith(".py"):
-        network = _seeded(lambda: _from_file(Path(kind), rest), seed)
-    elif kind in ("timm", "torchvision"):
-        network = _LIBRARIES[kind](rest, task, seed)
-    else:
-        if kind.partition("(")[0] not in SPACES:
-            known = [*SPACES.names(), "timm", "torchvision"]
-            raise OptionError(f"{target!r}: {UnknownNameError.of('space', kind, known)}", _FORMS)
-        return _from_space(kind, rest, base, task, variant=variant, init=init)
-    return (
-        network,
-        replace(base, weights="given" if init in (None, "keep") else "init"),
-        target,
-    )
+    if not kind.endswith(".py") and kind not in _LIBRARIES and kind.partition("(")[0] not in SPACES:
+        known = [*SPACES.names(), *_LIBRARIES]
+        raise OptionError(f"{target!r}: {UnknownNameError.of('space', kind, known)}", _FORMS)
+    return kind, rest
+
+
+def _network(kind: str, rest: str, task: TaskSpec, seed: int) -> "nn.Module":
+    """Build a network whose constructor draws its weights from the global generator, which is put back."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _from_file(Path(kind), rest) if kind.endswith(".py") else _LIBRARIES[kind](rest, task)
 
 
 def _split(target: str) -> tuple[str, str, str]:
@@ -144,20 +172,6 @@ def _split(target: str) -> tuple[str, str, str]:
     start = 2 if len(target) > 2 and target[1] == ":" and target[2] in "\\/" else 0
     head, colon, rest = target[start:].partition(":")
     return target[:start] + head, colon, rest
-
-
-def _from_space(
-    name: str, text: str, base: Protocol, task: TaskSpec, *, variant: str | None, init: str | None
-) -> tuple["nn.Module", Protocol, str]:
-    if init == "keep":
-        raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
-    space = get_space(name)
-    arch = space.parse(text)
-    chosen = resolve_variant(space, variant or space.scoring_variant)
-    protocol = replace(
-        base, variant=chosen, network=tuple(sorted(space_settings(space).items())), initialisation=init or "default"
-    )
-    return space.build(arch, task, variant=chosen), protocol, space.format(arch)
 
 
 def _from_file(path: Path, function: str) -> "nn.Module":
@@ -171,6 +185,7 @@ def _from_file(path: Path, function: str) -> "nn.Module":
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
+    sys.path.insert(0, str(path.parent))  # its neighbours can be imported, as when Python runs the file
     try:
         spec.loader.exec_module(module)
         make = getattr(module, function, None)
@@ -184,6 +199,8 @@ def _from_file(path: Path, function: str) -> "nn.Module":
         raise NetworkError(
             f"{path}:{function} raised {type(error).__name__}: {error}.", "Mend the file first."
         ) from error
+    finally:
+        sys.path.remove(str(path.parent))
     if not isinstance(network, nn.Module):
         raise NetworkError(
             f"{path}:{function} returned an object of type {type(network).__name__}.",
@@ -197,21 +214,23 @@ def _from_file(path: Path, function: str) -> "nn.Module":
     return network
 
 
-def _from_timm(name: str, task: TaskSpec, seed: int) -> "nn.Module":
+def _from_timm(name: str, task: TaskSpec) -> "nn.Module":
     timm = _import("timm")
     if name not in timm.list_models():
         raise UnknownNameError.of("timm model", name, timm.list_models())
-    return _seeded(lambda: timm.create_model(name, num_classes=task.outputs, in_chans=task.image_shape[0]), seed)
+    network: nn.Module = timm.create_model(name, num_classes=task.outputs, in_chans=task.image_shape[0])
+    return network
 
 
-def _from_torchvision(name: str, task: TaskSpec, seed: int) -> "nn.Module":
+def _from_torchvision(name: str, task: TaskSpec) -> "nn.Module":
     models = _import("torchvision").models
     if name not in models.list_models():
         raise UnknownNameError.of("torchvision model", name, models.list_models())
-    return _seeded(lambda: models.get_model(name, weights=None, num_classes=task.outputs), seed)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=task.outputs)
+    return network
 
 
-_LIBRARIES: dict[str, Callable[[str, TaskSpec, int], Any]] = {"timm": _from_timm, "torchvision": _from_torchvision}
+_LIBRARIES: dict[str, Callable[[str, TaskSpec], Any]] = {"timm": _from_timm, "torchvision": _from_torchvision}
 
 
 def _import(package: str) -> Any:
@@ -222,12 +241,3 @@ def _import(package: str) -> Any:
             f"{package} can't be imported: {error}.",
             f"Install it beside this torch: pip install {package} -c constraints.txt.",
         ) from error
-
-
-def _seeded(make: Callable[[], "nn.Module"], seed: int) -> "nn.Module":
-    """A network whose constructor draws its weights from torch's global generator, which is put back."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()

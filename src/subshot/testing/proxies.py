@@ -50,7 +50,7 @@ class ProxyContract:
         if one.info.calibrate is None:
             return one
         size = sum(parameter.numel() for parameter in network.parameters())
-        supplied = one.info.calibrate([size // 2, size, 2 * size])
+        supplied = one.info.calibrate([size // 2, size, 2 * size], one.options)
         return one.with_options({key: v for key, v in supplied.items() if one.options[key] == one.info.defaults[key]})
 
     @pytest.fixture

@@ -1,0 +1,95 @@
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from subshot._types import Score
+from subshot.report.terminal import SearchProgress, magnitude, show_study
+from subshot.studies._store import Row
+from subshot.studies.study import Found, Progress, search
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.4, "999"),
+        (1_000, "1 k"),
+        (1_234, "1.23 k"),
+        (153_456, "153 k"),
+        (999_499, "999 k"),
+        (999_600, "1 M"),
+        (1_073_466, "1.07 M"),
+        (2.2e9, "2.2 G"),
+        (-1_500, "-1.5 k"),
+    ],
+)
+def test_magnitudes(value, shown):
+    assert magnitude(value) == shown
+
+
+@pytest.fixture(scope="module")
+def study():
+    import numpy as np
+
+    data = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    return search("nasbench201(channels=2,cells=1)", data=data, strategy="random", budget=30, batch_size=8)
+
+
+def shown(study, width=160):
+    console = Console(file=io.StringIO(), width=width)
+    show_study(study, console)
+    return console.file.getvalue()
+
+
+def test_the_result_is_explained(study):
+    text = shown(study)
+    assert f"Best architecture  {study.best.arch}\n" in text
+    assert f"Evaluated 30 architectures in {study.seconds:.1f} s" in text
+    assert f"the best one's {study.best.score.value:,.6g}" in text
+    assert f"Protocol: {study.protocol}" in text
+    assert "rank correlation is" in text
+    assert "Run folder" not in text
+    for found in study.top(5):
+        assert f"{found.score.value:,.6g}" in text
+        assert magnitude(found.costs["macs"]) in text
+
+
+def test_the_numbers_are_whole_in_a_narrow_terminal(study):
+    text = shown(study, width=50)
+    for found in study.top(5):
+        assert f" {found.score.value:,.6g} " in text
+    assert study.best.arch in text
+
+
+def test_an_interrupted_search_is_no_finished_one(study):
+    assert "Interrupted after 30 architectures" in shown(replace(study, status="interrupted"))
+
+
+def test_words_in_brackets_are_no_markup(study):
+    reason = "no [bold]way[/x] out"
+    rows = tuple(replace(row, scores={"swap": Score.failed(reason)}) for row in study.rows)
+    text = shown(replace(study, rows=rows, best=None, front=()))
+    assert f"No architecture has a finite swap score.\nWithout a score and never chosen: 30 failed ({reason})." in text
+    odd = Row(len(study.rows), "arch [/b] [red]", {"swap": Score.failed(reason)}, {"params": 1, "macs": 1})
+    best = Found("arch [/b] [red]", Score.of(1e9, warnings=("[/w]",)), {"params": 1, "macs": 1})
+    text = shown(replace(study, rows=(*study.rows, odd), best=best))
+    assert "Best architecture  arch [/b] [red]" in text
+    assert "Note: [/w]." in text
+    assert reason in text
+
+
+def test_progress_is_drawn_only_in_a_terminal():
+    state = Progress(3, 10, None, 0.0, 3)
+    best = Progress(5, 10, Found("a", Score.of(math.pi), {}), 2.0, 3)
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+        with SearchProgress(console) as progress:
+            for one in (state, best):
+                progress.update(one)
+        text = console.file.getvalue()
+        assert ("5/10" in text and "1.0/s" in text and "best 3.14159" in text) == terminal
+        assert bool(text) == terminal
