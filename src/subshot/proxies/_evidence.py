@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrize import cached
 
 from subshot._types import Cost
@@ -45,7 +44,7 @@ class Evidence:
 
     Attributes:
         samples: Batch size S.
-        parameters: Numbers in the network's parameters.
+        parameters: Numbers in the network's parameters; 0 where no proxy asked for it.
         units: Post-activation numbers per sample, V.
         activations: Activation calls seen.
         distinct_patterns: Distinct sample-wise patterns of "positive or not".
@@ -126,26 +125,23 @@ def look(
     """
     started = time.perf_counter()
     samples, device = check_batch(inputs)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = sum(p.numel() for p in network.parameters()) if needs & Need.PARAMETERS else 0
     known = Need.MACS if macs is not None else Need(0)
     found = Evidence(samples, parameters, macs=macs, labels=labels)
-    # The same kernels with and without a graph, so that no value depends on what else is computed; the plain attention
-    # kernel is the only one that can be differentiated twice.
-    with sdpa_kernel(SDPBackend.MATH):
-        if needs & (BATCH_NEEDS | Need.MACS) & ~known:
-            found = _over_batch(network, inputs, needs & ~known, found, device, loss)
-        elif needs & Need.WEIGHTS:
-            weights = weights_of(weight_layers(network))
-            found = replace(found, layers=tuple(Layer(weight.detach()) for weight in weights))
-        missing = dict(found.missing)
-        if needs & Need.ABSOLUTE:
-            absolute = attempt(missing, Need.ABSOLUTE, lambda: _afresh(device, lambda: absolute_pass(network, inputs)))
-            cost = found.cost + (Cost() if absolute is None else Cost(forwards=1, backwards=1))
-            found = replace(found, absolute=absolute, cost=cost)
-        if needs & Need.NOISE:
-            noise = attempt(missing, Need.NOISE, lambda: _afresh(device, lambda: noise_pass(network, inputs, seed)))
-            passes = 0 if noise is None else 1 if noise.difference is None else 2
-            found = replace(found, noise=noise, cost=found.cost + Cost(forwards=passes))
+    if needs & (BATCH_NEEDS | Need.MACS) & ~known:
+        found = _over_batch(network, inputs, needs & ~known, found, device, loss)
+    elif needs & Need.WEIGHTS:
+        weights = weights_of(weight_layers(network))
+        found = replace(found, layers=tuple(Layer(weight.detach()) for weight in weights))
+    missing = dict(found.missing)
+    if needs & Need.ABSOLUTE:
+        absolute = attempt(missing, Need.ABSOLUTE, lambda: _afresh(device, lambda: absolute_pass(network, inputs)))
+        cost = found.cost + (Cost() if absolute is None else Cost(forwards=1, backwards=1))
+        found = replace(found, absolute=absolute, cost=cost)
+    if needs & Need.NOISE:
+        noise = attempt(missing, Need.NOISE, lambda: _afresh(device, lambda: noise_pass(network, inputs, seed)))
+        passes = 0 if noise is None else 1 if noise.difference is None else 2
+        found = replace(found, noise=noise, cost=found.cost + Cost(forwards=passes))
     return replace(found, missing=missing, cost=replace(found.cost, seconds=time.perf_counter() - started))
 
 
@@ -257,13 +253,16 @@ def _forward_once(
                 stack.enter_context(flops)
             if recorder is not None:
                 record = flops.uncounted(recorder.add) if flops is not None else recorder.add
-                stack.enter_context(ActivationMode(lambda output: record(output.detach())))
+                seen = (lambda output: record(output.detach())) if torch.is_grad_enabled() else record
+                stack.enter_context(ActivationMode(seen))
             if needs & Need.JACOBIAN:
                 stack.enter_context(EmbeddingMode(own.values() if isinstance(own, Mapping) else [own], root))
             return network(**own) if isinstance(own, Mapping) else network(own)
 
     try:
-        output = _afresh(device, run)
+        # Only where another pass follows does the random state have to be put back.
+        others = needs & (Need.SALIENCY | Need.ABSOLUTE | Need.NOISE)
+        output = _afresh(device, run) if others else run()
     finally:
         kept.remove()
     if not kept.intact:

@@ -6,6 +6,7 @@ per unit, never the (V, S) matrix of floats.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,8 +18,11 @@ _WORD = sum(_GROUPS)
 # Up to this many bits a table of all possible patterns is smaller and faster than sorting those seen.
 _TABLE_BITS = 16
 
+# Unused columns between rows of gathered signs.
+_PADDING = 48
+
 # Numbers per slice of a layer, so that temporaries stay in cache and their memory is bounded.
-_SLICE = 1 << 19
+_SLICE = 1 << 20
 
 
 class PatternCounter:
@@ -94,7 +98,9 @@ class SignRecorder:
         self._positive = torch.zeros(samples, dtype=torch.float64, device="cpu") if agreement else None
         # Units gather here, layer after layer, and are packed when it is full: few large steps, not many small ones.
         self._width = max(1, _SLICE // samples)
-        self._planes = torch.empty((2 if ternary else 1) * samples, self._width, dtype=torch.float32, device=device)
+        # Rows a power of two apart would all fall into the same few places of a cache.
+        rows = (2 if ternary else 1) * samples
+        self._planes = torch.empty(rows, self._width + _PADDING, dtype=torch.float32, device=device)
         self._filled = 0
 
     def add(self, activation: Tensor) -> None:
@@ -194,6 +200,7 @@ def sample_axis(shape: Sequence[int], samples: int) -> int | None:
     return 1 if second else None
 
 
+@cache
 def _packing_weights(bits: int) -> Tensor:
     """Matrix (groups, bits) whose product with 0/1 columns packs them into words of at most 24 bits."""
     rows: list[Tensor] = []

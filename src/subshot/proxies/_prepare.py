@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from subshot.errors import OptionError
@@ -53,7 +54,9 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
         for device in devices:
             torch.cuda.default_generators[device.index].manual_seed(seed)
 
-    with torch.random.fork_rng(devices=devices):
+    # The same attention kernel with and without a graph, so that no value depends on what else is computed; the plain
+    # one is the only one that can be differentiated twice.
+    with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH):
         try:
             # The fused attention kernels would run activations where nobody can see them.
             torch.backends.mha.set_fastpath_enabled(False)
