@@ -97,7 +97,9 @@ def broken(
         # Wait until this run has stored something, then a random while.
         while process.poll() is None and stored(out) == before:
             time.sleep(0.02)
-        time.sleep(chance.uniform(0, 2 * seconds / KILLS))
+        time.sleep(chance.uniform(0, seconds / KILLS))
+        if process.poll() is not None:
+            sys.exit("The search ended before it was killed; give a larger --budget.")
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         at.append(stored(out))

@@ -10,6 +10,10 @@ from typing import Any, Literal
 
 from subshot.errors import OptionError
 
+# What a protocol may say of weights and batch norm; see networks.initialisation and proxies._prepare.
+INITIALISATIONS = ("keep", "default", "normal", "kaiming")
+BATCH_NORM_MODES = ("batch", "running", "off")
+
 Status = Literal["ok", "nan", "inf", "-inf", "not_applicable", "failed"]
 
 

@@ -13,9 +13,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from subshot._seeds import stable_seed
+from subshot._types import INITIALISATIONS
 from subshot.errors import OptionError
-
-INITIALISATIONS = ("keep", "default", "normal", "kaiming")
 
 
 class Initialiser:

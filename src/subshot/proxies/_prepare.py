@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from subshot._types import BATCH_NORM_MODES
 from subshot.errors import OptionError
-
-BATCH_NORM_MODES = ("batch", "running", "off")
 
 
 @contextmanager

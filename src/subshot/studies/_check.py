@@ -1,6 +1,6 @@
 """Refuse settings that would fail in every single evaluation."""
 
-from subshot._types import Protocol
+from subshot._types import BATCH_NORM_MODES, INITIALISATIONS, Protocol
 from subshot.errors import OptionError
 
 
@@ -10,9 +10,6 @@ def check_protocol(protocol: Protocol) -> None:
     Raises:
         OptionError: One of them is unknown, out of range, or not there.
     """
-    from subshot.networks.initialisation import INITIALISATIONS
-    from subshot.proxies._prepare import BATCH_NORM_MODES
-
     for kind, value, allowed in (
         ("initialisation", protocol.initialisation, INITIALISATIONS),
         ("batch-norm mode", protocol.batch_norm, BATCH_NORM_MODES),
@@ -25,6 +22,8 @@ def check_protocol(protocol: Protocol) -> None:
 
 
 def _check_device(device: str) -> None:
+    if device == "cpu":
+        return  # always there, and a search on workers needs no torch in this process
     import torch
 
     try:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _ASK = 1_000
 
 # Groups of trials in a row without a new architecture after which a search that only repeats itself ends.
-_STAGNATION = 50
+_STAGNATION = 200
 
 
 @dataclass(frozen=True)
