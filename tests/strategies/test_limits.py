@@ -111,7 +111,7 @@ def test_impossible_limits_name_the_nearest(space):
     assert certain == isinstance(space, _Listed)
     assert "meets the limits (params <= 0)." in caught.value.message
     assert "The nearest has params 1: 00000000000000 ." in caught.value.hint
-    assert "'subshot profile --space bits'" in caught.value.hint
+    assert 'subshot profile --space "bits"' in caught.value.hint  # quoted: a shell reads brackets
 
 
 def test_children_stay_inside_or_are_the_first_parent():

@@ -91,7 +91,7 @@ class LimitedSpace:
             f"No architecture of {self._space.name}{'' if listed else ' that was found'} meets the limits "
             f"({self._limits}).",
             f"The nearest has {shown}: {self._space.format(nearest)} . Raise the limits, or see what is reachable "
-            f"with 'subshot profile --space {Choice(self._space.name, space_settings(self._space))}'.",
+            f'with: subshot profile --space "{Choice(self._space.name, space_settings(self._space))}"',
         )
 
 
