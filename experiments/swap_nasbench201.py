@@ -135,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--settings", type=int, default=len(SETTINGS), help="only the first so many")
+    parser.add_argument("--only", default="", help="only those whose name holds this text, for example 'C=2 '")
     arguments = parser.parse_args()
     with gzip.open(data_root() / "nas-bench" / "nas-bench-201" / "nb201_accuracy.csv.gz", "rt") as file:
         table = list(csv.DictReader(file))
@@ -153,7 +154,7 @@ def main() -> None:
         "| protocol | C10 test, all | live | C100 valid, all | live | with no-path cells | transferred | fitted |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for setting in SETTINGS[: arguments.settings]:
+    for setting in [one for one in SETTINGS[: arguments.settings] if arguments.only in str(one)]:
         space = NasBench201(channels=setting.channels, cells=setting.cells)
         batch = take_batch(setting.data, setting.samples, samples=setting.how, seed=0, image_size=(32, 32))
         protocol = protocol_for(
@@ -175,7 +176,7 @@ def main() -> None:
         )
         finite = np.isfinite(found["swap"])
         live = living & finite
-        if setting == SETTINGS[0]:
+        if len(plain) == 2:
             for name in ("parameters", "macs"):
                 cells = [
                     str(rank(found[name][some], truth[some]).spearman)
