@@ -24,6 +24,15 @@ def test_type_checkers_see_the_names_that_are_there():
     assert declared == subshot._HOME
 
 
+@pytest.mark.parametrize("kind", ["spaces", "proxies", "strategies", "aggregators"])
+def test_what_is_listed_can_be_had_by_name(kind):
+    singular = {"spaces": "space", "proxies": "proxy", "strategies": "strategy", "aggregators": "aggregator"}[kind]
+    names = getattr(subshot, f"list_{kind}")()
+    assert [getattr(subshot, f"get_{singular}")(name).name for name in names] == names
+    with pytest.raises(subshot.SubshotError, match=f"no {singular} named 'nothing'"):
+        getattr(subshot, f"get_{singular}")("nothing")
+
+
 def test_other_names_are_no_attribute():
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         _ = subshot.serach

@@ -79,6 +79,17 @@ def test_the_examples_work_together(added):
     assert study.best is not None
 
 
+def test_the_papers_behind_proxies_and_spaces_are_cited():
+    references = (ROOT / "CITATION.cff").read_text().partition("\nreferences:\n")[2].split("\n  - ")
+    for reference in references:
+        for key in ("type", "title", "authors", "year", "url"):
+            assert re.search(rf"^\s*(- )?{key}:", reference, flags=re.MULTILINE), (key, reference)
+    cited = {number for reference in references for number in re.findall(r"arxiv\.org/abs/([\d.]+)", reference)}
+    # SWAP-NAS, NWOT, zero-cost proxies, NAS-Bench-201, DARTS.
+    assert cited >= {"2403.04161", "2006.04647", "2101.08134", "2001.00326", "1806.09055"}
+    assert len(cited) == len(references)
+
+
 PAGES = ["README.md", *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")))]
 
 

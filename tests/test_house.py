@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import subshot
+from subshot.aggregators._aggregator import AGGREGATORS
 from subshot.proxies._proxy import PROXIES
 from subshot.spaces._space import SPACES
 from subshot.strategies._strategy import STRATEGIES
@@ -21,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Rooms of one line know nothing of each other, but for FRIENDS; every room may import those above it.
 ORDER = [
     ["errors", "_registry", "_types", "_seeds", "_choice"],
-    ["data", "networks"],
+    ["data", "networks", "aggregators"],
     ["spaces"],
     ["proxies", "costs", "predictors", "benchmarks", "training"],
     ["supernets"],
@@ -130,6 +131,7 @@ def test_every_content_file_registers_something():
         "spaces": {SPACES.get(name).__module__ for name in SPACES},
         "proxies": {PROXIES.get(name).reduce.__module__ for name in PROXIES},
         "strategies": {STRATEGIES.get(name).make.__module__ for name in STRATEGIES},
+        "aggregators": {AGGREGATORS.get(name).combine.__module__ for name in AGGREGATORS},
     }
     for room, modules in homes.items():
         assert content_files(room), room
@@ -143,6 +145,8 @@ def test_one_name_everywhere():
         assert PROXIES.get(name).reduce.__module__ == f"subshot.proxies.{name}"
     for name in STRATEGIES:
         assert STRATEGIES.get(name).make.__module__ == f"subshot.strategies.{name}"
+    for name in AGGREGATORS:
+        assert AGGREGATORS.get(name).combine.__module__ == f"subshot.aggregators.{name}"
     for name in SPACES:
         assert SPACES.get(name).__module__ == f"subshot.spaces.{name}"
 
@@ -175,7 +179,7 @@ for arguments in {commands!r}:
     assert out.getvalue().strip(), arguments
     check(arguments)
 import subshot
-for names in (subshot.list_spaces, subshot.list_proxies, subshot.list_strategies):
+for names in (subshot.list_spaces, subshot.list_proxies, subshot.list_strategies, subshot.list_aggregators):
     assert names()
     check(names.__name__)
 sys.stdout.write(json.dumps(heavy))
@@ -192,10 +196,10 @@ def run_light(modules, commands):
 def test_names_are_listed_without_importing_torch():
     # torch takes seconds; help, lists and completion must not wait for it.
     modules = ["subshot", "subshot.cli.main"]
-    for room in ("spaces", "proxies", "strategies", "data"):
+    for room in ("spaces", "proxies", "strategies", "aggregators", "data"):
         modules += [f"subshot.{room}", *(f"subshot.{room}.{name}" for name in content_files(room))]
     commands = [["--help"], ["search", "--help"], ["--version"], ["data"], ["data", "--json"]]
-    commands += [["list", kind] for kind in ("spaces", "proxies", "strategies", "data")]
+    commands += [["list", kind] for kind in ("spaces", "proxies", "strategies", "aggregators", "data")]
     commands += [["profile", "--space", "nasbench201", "--json"]]
     assert run_light(modules, commands) == []
 

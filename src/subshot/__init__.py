@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from subshot._types import Score as Score
     from subshot._types import TaskSpec as TaskSpec
     from subshot._types import Trial as Trial
+    from subshot.aggregators import aggregate as aggregate
+    from subshot.aggregators import get_aggregator as get_aggregator
+    from subshot.aggregators import list_aggregators as list_aggregators
     from subshot.data import load_images as load_images
     from subshot.errors import SubshotError as SubshotError
     from subshot.proxies._proxy import get_proxy as get_proxy
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
     from subshot.proxies._score import score as score
     from subshot.spaces._space import get_space as get_space
     from subshot.spaces._space import list_spaces as list_spaces
+    from subshot.strategies._strategy import get_strategy as get_strategy
     from subshot.strategies._strategy import list_strategies as list_strategies
-    from subshot.studies.study import Study as Study
+    from subshot.studies._result import Study as Study
     from subshot.studies.study import search as search
 
 _HOME = {
@@ -39,12 +43,16 @@ _HOME = {
     "InputSpec": "_types",
     "Protocol": "_types",
     "Score": "_types",
-    "Study": "studies.study",
+    "Study": "studies._result",
     "SubshotError": "errors",
     "TaskSpec": "_types",
     "Trial": "_types",
+    "aggregate": "aggregators",
+    "get_aggregator": "aggregators",
     "get_proxy": "proxies._proxy",
     "get_space": "spaces._space",
+    "get_strategy": "strategies._strategy",
+    "list_aggregators": "aggregators",
     "list_proxies": "proxies._proxy",
     "list_spaces": "spaces._space",
     "list_strategies": "strategies._strategy",

@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from subshot._seeds import stable_rng
 from subshot.benchmarks import ranking
-from subshot.benchmarks.ranking import Estimate, kendall, rank, spearman
+from subshot.benchmarks.ranking import Estimate, highest_mean, kendall, rank, spearman
 from subshot.errors import DataError
 
 
@@ -123,6 +125,30 @@ def test_interval_narrows_with_more_architectures_and_repeats_with_the_seed():
     assert rank(scores[:40], truth[:40], seed=1).kendall != few
 
 
+def test_intervals_are_percentiles_over_resampled_architectures():
+    rng = np.random.default_rng(5)
+    truth = rng.normal(size=40)
+    scores = np.round(truth + rng.normal(size=40))
+    found = rank(scores, truth, seed=7)
+    draws = stable_rng(7, "bootstrap").integers(40, size=(200, 40))
+    for statistic, reference in ((found.spearman, stats.spearmanr), (found.kendall, stats.kendalltau)):
+        values = [reference(scores[draw], truth[draw]).statistic for draw in draws]
+        assert (statistic.low, statistic.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+
+def test_memory_does_not_grow_with_the_resamples():
+    rng = np.random.default_rng(6)
+    scores, truth = rng.normal(size=(2, 1_000))
+    rank(scores[:50], truth[:50])  # whatever is loaded at first use
+    tracemalloc.start()
+    try:
+        rank(scores, truth)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60 * scores.nbytes  # the two hundred resamples together are 200 times that
+
+
 def test_estimate_is_shown_with_its_interval():
     assert str(Estimate(0.71234, 0.6, 0.8)) == "0.712 [0.600, 0.800]"
 
@@ -140,3 +166,39 @@ def test_estimate_is_shown_with_its_interval():
 def test_bad_input_is_explained(scores, truth, message):
     with pytest.raises(DataError, match=message):
         rank(np.array(scores, dtype=float), np.array(truth, dtype=float))
+
+
+def test_first_choices_by_hand() -> None:
+    """A score that knows the best ones and nothing else has perfect first choices and a low correlation."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(200.0)
+    scores = rng.normal(size=200)
+    scores[190:] += 100
+    found = rank(scores, truth)
+    assert found.precision_top5.value == 1
+    assert found.top10_mean.value == truth[190:].mean()
+    assert found.top1.value == truth[np.argmax(scores)]
+    assert found.spearman.value < 0.5
+    order = np.sort(truth)[-20:]
+    assert found.kendall_top10.value == pytest.approx(kendall(scores[-20:], order))
+    assert found.kendall_top5.value == pytest.approx(kendall(scores[-10:], order[-10:]))
+
+
+def test_ties_share_the_last_places() -> None:
+    """Of equal scores none is preferred: the mean is that over all ways to break the tie."""
+    scores, values = np.array([3.0, 2, 2, 2, 1]), np.array([10.0, 0, 3, 6, 100])
+    assert highest_mean(scores, values, 1) == 10
+    assert highest_mean(scores, values, 2) == pytest.approx((10 + 3) / 2)
+    assert highest_mean(scores, values, 4) == pytest.approx(19 / 4)
+    assert highest_mean(np.ones(5), values, 2) == pytest.approx(values.mean())
+
+
+def test_intervals_hold_the_value() -> None:
+    """Every statistic of a noisy score lies in its interval, which has a width."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=300)
+    found = rank(truth + rng.normal(size=300), truth)
+    for name in ("spearman", "kendall", "kendall_top10", "precision_top5", "top10_mean"):
+        one = getattr(found, name)
+        assert one.low < one.high, name
+        assert one.low - 0.05 <= one.value <= one.high + 0.05, name

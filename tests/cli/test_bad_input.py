@@ -57,14 +57,18 @@ def refused(run, folder):
             "no data set named 'cifar01', and no file or folder of that name. Did you mean",
         ),
         (["search", "--variant", "oficial"], "no variant of nasbench201 named 'oficial'. Did you mean 'official'"),
+        (["search", "--trained-variant", "oficial"], "no variant of nasbench201 named 'oficial'. Did you mean"),
+        (["profile", "--variant", "oficial"], "no variant of nasbench201 named 'oficial'. Did you mean 'official'"),
+        (["profile", "--classes", "0"], "'--classes'"),
         (["search", "--init", "magic"], "no initialisation 'magic'. Use one of "),
         (["search", "--bn-mode", "magic"], "no batch-norm mode 'magic'. Use one of "),
         (["search", "--samples", "magic"], "samples was given as 'magic'. It is 'random' or 'first'."),
+        (["search", "--unreal", "smoth_noise"], "no kind of unreal data named 'smoth_noise'. Did you mean 'smooth"),
         (["search", "--executor", "magic"], "no executor 'magic'. Use one of "),
         (["search", "--device", "magic"], "The device 'magic' can't be used: "),
         (["search", "--device", "meta"], "The device 'meta' can't be used: "),
         (["profile", "--space", "dart"], "Did you mean 'darts'"),
-        (["list", "proxys"], "Did you mean 'proxies'? Known: data, proxies, spaces, strategies."),
+        (["list", "proxys"], "Did you mean 'proxies'? Known: aggregators, data, proxies, spaces, strategies."),
         (["serach"], "No such command 'serach'"),
         (["search", "--spcae", "darts"], "No such option: --spcae"),
         (["list"], "Missing argument"),
@@ -81,6 +85,10 @@ def refused(run, folder):
         (["search", "--strategy", "swap_evolution(crossover=nan)"], "crossover takes a number"),
         (["search", "--proxy", ","], "',' is not a name with settings"),
         (["search", "--proxy", ""], "'' is not a name with settings"),
+        (["search", "--proxy", "swap_regularized(mu=1,sigma=-1)"], "sigma is -1. It must be positive."),
+        (["search", "--proxy", "swap,swap_regularized(unit=parsec)"], "no unit 'parsec' of size"),
+        (["search", "--proxy", "swap,zen(variance=nonsense)"], "no variance 'nonsense' of zen. Use batch or running."),
+        (["search", "--proxy", "epe_nas(branch=nonsense)"], "no branch 'nonsense' of epe_nas. Use auto, few or many."),
         (["search", "--init", "keep"], "no weights to keep"),
         # Numbers
         (["search", "--budget", "-3"], "'--budget'"),
@@ -327,6 +335,13 @@ def test_networks_that_misbehave_are_recorded_and_never_chosen(moody, tmp_path, 
         assert row.scores["swap"].status == status
         assert reason in row.scores["swap"].reason
     assert study.failed == 24
+    assert study.explanation == ""
+    beyond = search(**moody, strategy=strategy, budget=31)
+    assert beyond.evaluations == 30
+    why = "has nothing left to try" if strategy == "random" else "only repeats itself, 200 groups of trials in a row"
+    assert beyond.explanation == (
+        f"Ended after 30 of 31 architectures: the strategy {why}, and no architecture of the space is left."
+    )
     best = max((row for row in first.values() if row.scores["swap"].ok), key=lambda row: row.scores["swap"].value)
     assert study.best.score.value == best.scores["swap"].value
     assert study.best.arch.startswith("fine")

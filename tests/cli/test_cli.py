@@ -70,7 +70,7 @@ def networks(folder):
 # --- one strict object with the keys of the contract -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["spaces", "proxies", "strategies", "data"])
+@pytest.mark.parametrize("kind", ["spaces", "proxies", "aggregators", "strategies", "data"])
 def test_list(run, kind):
     done = run("list", kind, "--json")
     assert (done.code, done.err) == (0, "")
@@ -82,6 +82,7 @@ def test_list(run, kind):
         >= {
             "spaces": {"nasbench201", "darts"},
             "proxies": {"swap", "parameters", "macs"},
+            "aggregators": {"vote", "rank_sum", "az_nas"},
             "strategies": {"random", "swap_evolution"},
             "data": {"mnist_sample", "cifar10"},
         }[kind]
@@ -144,6 +145,30 @@ def test_profile_of_other_data(run, npz):
     own, other = (run("profile", "--json", *more).json for more in ([], ["--data", npz]))
     assert other["macs"]["max"] < own["macs"]["max"] / 3  # 16 x 16 pixels, not 32 x 32
     assert own["params"]["min"] - other["params"]["min"] == (10 - 4) * 65  # a head of 4 classes, not 10
+
+
+def test_profile_of_another_network(run):
+    own, narrow = (run("profile", "--json", *more).json for more in ([], ["--variant", "narrow"]))
+    assert (own["variant"], narrow["variant"]) == ("official", "narrow")
+    assert narrow["params"]["max"] < own["params"]["max"] / 10
+    large = run("profile", "--json", "--image-size", 64).json
+    assert large["params"] == own["params"]
+    assert large["macs"]["max"] == 4 * (own["macs"]["max"] - 640) + 640  # all but the head, 64 x 10
+    more = run("profile", "--json", "--classes", 100).json
+    assert more["params"]["min"] - own["params"]["min"] == 90 * 65
+    shown = run("profile", "--variant", "narrow", "--image-size", 16, "--classes", 3)
+    assert "network narrow, input (3, 16, 16), 3 classes" in " ".join(shown.out.split())
+
+
+def test_search_for_another_network(run, quick):
+    space = ["--space", "nasbench201(channels=6,cells=1)", "--max-params", "15k", "--strategy", "random"]
+    for more, variant in ([], "official"), (["--trained-variant", "narrow"], "narrow"):
+        found = run(*quick, *space, *more, "--json").json
+        assert found["settings"]["trained_variant"] == variant
+        chosen = get_space("nasbench201(channels=6,cells=1)")
+        task = subshot.TaskSpec.images(3, 16, 16, classes=4)
+        size = chosen.measure(chosen.parse(found["best"]["arch"]), task, variant=variant)
+        assert found["best"]["costs"] == {"params": size.parameters, "macs": size.macs}
 
 
 PROTOCOL = {"data", "data_digest", "batch_size", "repeats", "initialisation", "batch_norm", "seed", "version", "device"}
@@ -274,7 +299,8 @@ def test_the_same_settings_continue_in_the_same_folder(run, quick, folder):
     first = run(*quick, "--json").json
     assert first["run"] == f"runs/{Path(first['run']).name}"
     again = run(*quick, "--json").json
-    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    assert (first["resumed"], again["resumed"], again["explanation"]) == (0, 12, "")
+    assert again == first | {"seconds": again["seconds"], "resumed": 12}
     with sqlite3.connect(folder / first["run"] / "study.db") as database:
         assert database.execute("SELECT count(*) FROM evaluations WHERE same_as IS NULL").fetchone() == (12,)
     database.close()

@@ -1,11 +1,13 @@
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import subshot
 from subshot._types import Arch, InputSpec, TaskSpec
 from subshot.costs._descend import descend
 from subshot.costs._limits import Limits
@@ -13,7 +15,7 @@ from subshot.costs._meter import Meter
 from subshot.costs.macs import count_macs
 from subshot.costs.parameters import count_parameters
 from subshot.costs.profile import profile
-from subshot.errors import OptionError
+from subshot.errors import OptionError, UnknownNameError
 from subshot.spaces._space import Size, get_space
 
 IMAGES = TaskSpec.images(4, 11, 9, classes=5)
@@ -65,6 +67,35 @@ def test_attention_counts_its_two_products(fused):
     task = TaskSpec((InputSpec("tokens", (n, d)),), 2)
     assert count_macs(layer, task) == n * (4 * d * d + 2 * d * h) + 2 * n * n * d
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("width", [8, 3])
+def test_plain_attention_counts_its_two_products(width):
+    class Cross(nn.Module):
+        def forward(self, x):
+            memory = torch.cat([x, x, x], dim=2)  # three times the tokens
+            return nn.functional.scaled_dot_product_attention(x, memory, memory[..., :width])
+
+    task = TaskSpec((InputSpec("tokens", (2, 5, 8)),), 2)
+    assert count_macs(Cross(), task) == 2 * 5 * 15 * (8 + width)
+
+
+def test_the_cost_is_the_proxy_for_one_sample():
+    network = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Flatten(2),
+        nn.TransformerEncoderLayer(99, 3, 7, batch_first=True, dropout=0.0),
+        nn.Flatten(),
+        nn.Linear(8 * 99, 3),
+    )
+    inputs = torch.randn(5, 4, 11, 9)
+    assert count_macs(network, IMAGES) == subshot.score(network, inputs, proxies="macs")["macs"].value
+
+
+def test_macs_are_counted_in_one_place():
+    root = Path(subshot.__file__).parent
+    counting = [path.relative_to(root).as_posix() for path in root.rglob("*.py") if "flop_registry" in path.read_text()]
+    assert counting == ["networks/_macs.py"]
 
 
 def test_a_shared_tensor_counts_once():
@@ -210,6 +241,16 @@ def test_profile_tells_whether_limits_can_be_met(bound, feasible):
     found = profile(_Bits(), IMAGES, limits=Limits.of(params=bound), samples=50)
     assert found.feasible is feasible
     assert sum(found.smallest.genes) == 0
+
+
+def test_profile_of_another_network():
+    space, task = get_space("darts"), TaskSpec.images(3, 224, 224, classes=1_000)
+    found = profile(space, task, variant="imagenet", samples=20)
+    # The published mobile setting: below 600 M multiply-adds, and DARTS itself has 4.7 M parameters.
+    assert found.ranges["macs"].minimum < 574e6 < found.ranges["macs"].maximum
+    assert found.ranges["params"].minimum < 4.7e6 < found.ranges["params"].maximum
+    with pytest.raises(UnknownNameError, match="Did you mean 'imagenet'"):
+        profile(space, task, variant="imagnet")
 
 
 def test_profile_of_a_small_space_is_exact():

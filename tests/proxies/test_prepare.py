@@ -237,3 +237,15 @@ def test_unknown_mode() -> None:
     with pytest.raises(OptionError) as caught:
         score(nn.ReLU(), torch.ones(2, 2), protocol=Protocol(batch_norm="eval"))
     assert str(caught.value) == "There is no batch-norm mode 'eval'. Use one of batch, running, off."
+
+
+def test_no_parameter_is_frozen_inside_and_all_are_as_they_were_after() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    network[0].weight.requires_grad_(False)
+    network[1].requires_grad_(False)
+    network.register_parameter("whole", nn.Parameter(torch.arange(3), requires_grad=False))
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    for batch_norm in ("batch", "off"):
+        with prepared(network, batch_norm=batch_norm, keep_parameters=True):
+            assert {n for n, p in network.named_parameters() if not p.requires_grad} == {"whole"}
+        assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == flags

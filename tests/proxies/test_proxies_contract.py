@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import subshot.proxies
 from subshot.proxies._proxy import PROXIES, Need, bind, get_proxy, list_proxies, proxy
@@ -15,13 +17,52 @@ VARIANTS = [
     "swap_regularized(mu=1.2, sigma=0.5, unit=k, fitted=true)",
     "epe_nas(branch=many)",
     "zen(variance=running)",
+    "synflow(batch_norm=true)",
+    "ntk_condition(coupled=true)",
+    "eigen_nas(normalized=true, coupled=true)",
+    "ntk_mse(ridge=0.1, coupled=true)",
+    "grad_sign(mean=true)",
+    "zico(parts=2)",
+    "sigeo(fisher_rao_weight=50.0, loss_weight=1.0, layerwise=true)",
+    "l_swag(first=0.2, last=0.8)",
+    "vkdnw(released=true)",
+    "meco(opt=true)",
+    "meco(modules=all)",
 ]
+
+# Proxies of feed-forward networks on tokens, which the suite's own network doesn't have.
+ON_TOKENS = ["w_pca", "w_pca(eta=0.9, weighted=false)"]
 
 
 class TestProxies(ProxyContract):
-    @pytest.fixture(params=[*list_proxies(), *VARIANTS])
+    @pytest.fixture(params=[*(name for name in list_proxies() if name not in ON_TOKENS), *VARIANTS])
     def proxy(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
+
+
+class TestOnTokens(ProxyContract):
+    @pytest.fixture(params=ON_TOKENS)
+    def proxy(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def network(self) -> nn.Module:
+        """Patches of an image through two feed-forward networks, in training mode."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return nn.Sequential(
+                nn.Conv2d(3, 8, 4, stride=4),
+                nn.BatchNorm2d(8),
+                nn.Flatten(2),
+                nn.Linear(16, 6),
+                nn.Linear(6, 9),
+                nn.GELU(),
+                nn.Dropout(0.5),
+                nn.Linear(9, 7),
+                nn.ReLU(inplace=True),
+                nn.Flatten(),
+                nn.Linear(56, 5),
+            )
 
 
 class TestThirdParty(ProxyContract):

@@ -77,6 +77,8 @@ def test_without_both_options_it_is_not_applicable(options: str) -> None:
         ("mu=1, sigma=0", "sigma is 0. It must be positive."),
         ("mu=1, sigma=-2.5", "sigma is -2.5. It must be positive."),
         ("mu=1, sigma=nan", "sigma is nan. It must be positive."),
+        ("sigma=-1", "sigma is -1. It must be positive."),
+        ("mu=nan, sigma=1", "mu is nan. It must be finite."),
         ("mu=big, sigma=1", "mu is 'big'. It must be a number."),
         ("mu=1, sigma=true", "sigma is True. It must be a number."),
         ("mu=1, sigma=1, unit=MB", "There is no unit 'MB' of size. Use one of one, k, M."),
@@ -90,6 +92,8 @@ def test_bad_options_are_refused(options: str, message: str) -> None:
     with pytest.raises(OptionError) as caught:
         score(NETWORK, BATCH, proxies=f"swap_regularized({options})")
     assert str(caught.value) == message
+    with pytest.raises(OptionError):  # nothing has to be built or looked at to know
+        bind(f"swap_regularized({options})")
 
 
 def test_unknown_option() -> None:

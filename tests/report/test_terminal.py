@@ -7,8 +7,9 @@ from rich.console import Console
 
 from subshot._types import Score
 from subshot.report.terminal import SearchProgress, magnitude, show_study
+from subshot.studies._result import Found
 from subshot.studies._store import Row
-from subshot.studies.study import Found, Progress, search
+from subshot.studies.study import Progress, search
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,26 @@ def test_an_interrupted_search_is_no_finished_one(study):
     assert "Interrupted after 30 architectures" in shown(replace(study, status="interrupted"))
 
 
+def test_what_was_read_back_is_not_counted_as_work(study):
+    took = sum(row.scores["swap"].cost.seconds for row in study.rows if row.same_as is None)
+    assert study.compute_seconds == took > 0
+    text = shown(replace(study, resumed=30, seconds=77.7), width=300)
+    assert "Read 30 architectures back from the store;" in text
+    assert f"took {took:.1f} s when they were first run" in text
+    assert "77.7" not in text
+    text = shown(replace(study, resumed=12, seconds=2.5), width=300)
+    assert "Evaluated 30 architectures, 12 of them read back from the store and 18 new ones in 2.5 s" in text
+    text = shown(replace(study, resumed=30, status="interrupted"), width=300)
+    assert "Interrupted after 30 architectures, 30 of them read back from the store and 0 new ones" in text
+
+
+def test_an_early_end_is_explained(study):
+    reason = "Ended after 30 of 50 architectures: the strategy has nothing left to try."
+    assert reason in shown(replace(study, explanation=reason))
+    assert reason in shown(replace(study, explanation=reason, best=None))
+    assert "Ended" not in shown(study)
+
+
 def test_words_in_brackets_are_no_markup(study):
     reason = "no [bold]way[/x] out"
     rows = tuple(replace(row, scores={"swap": Score.failed(reason)}) for row in study.rows)
@@ -82,7 +103,8 @@ def test_words_in_brackets_are_no_markup(study):
     assert reason in text
 
 
-def test_progress_is_drawn_only_in_a_terminal():
+def test_progress_is_drawn_only_in_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     state = Progress(3, 10, None, 0.0, 3)
     best = Progress(5, 10, Found("a", Score.of(math.pi), {}), 2.0, 3)
     for terminal in (False, True):
@@ -93,3 +115,17 @@ def test_progress_is_drawn_only_in_a_terminal():
         text = console.file.getvalue()
         assert ("5/10" in text and "1.0/s" in text and "best 3.14159" in text) == terminal
         assert bool(text) == terminal
+
+
+def test_a_log_file_gets_a_plain_line_every_ten_seconds():
+    console = Console(file=io.StringIO(), width=20)
+    found = Found("a", Score.of(1234.5), {})
+    with SearchProgress(console) as progress:
+        for seconds in (0.0, 9.9, 10.5, 11.0, 20.4, 20.5, 99.0):
+            count = int(10 * seconds) + 5
+            progress.update(Progress(count, 2_000, found if seconds > 11 else None, seconds, 5))
+    assert console.file.getvalue().splitlines() == [
+        "search: 110 of 2,000, 10.0/s, best -",
+        "search: 210 of 2,000, 10.0/s, best 1,234.5",
+        "search: 995 of 2,000, 10.0/s, best 1,234.5",
+    ]

@@ -9,7 +9,8 @@ import subshot
 from subshot._types import Score
 from subshot.costs._meter import Meter
 from subshot.errors import DataError, InfeasibleError, OptionError, StudyError, UnknownNameError
-from subshot.studies.study import _front, search
+from subshot.studies._result import pareto_front
+from subshot.studies.study import search
 from subshot.studies.targets import score_targets
 
 
@@ -93,6 +94,21 @@ def test_limits_hold_for_everything_evaluated(small):
     assert study.evaluations == 40
 
 
+def test_costs_and_limits_are_those_of_the_network_that_would_be_trained(small):
+    space = subshot.get_space("nasbench201(channels=6,cells=1)")
+    common = small | {"space": space, "strategy": "random", "budget": 10}
+    for variant in (None, "official", "narrow"):
+        study = search(**common, trained_variant=variant, max_params=15_000)
+        assert study.settings["trained_variant"] == (variant or "official")
+        assert study.protocol.variant == "narrow"  # what is scored stays
+        meter = Meter(space, _task(), variant=variant)
+        for row in study.rows:
+            assert row.costs == meter.costs(space.parse(row.arch))
+            assert row.costs["params"] <= 15_000
+    largest = max(Meter(space, _task()).size(space.parse(row.arch)).parameters for row in study.rows)
+    assert largest > 15_000  # of the other network, which was not limited this time
+
+
 def test_impossible_limits_name_the_nearest(small):
     with pytest.raises(InfeasibleError) as caught:
         search(**small, max_params=10)
@@ -115,7 +131,7 @@ def test_front_is_what_nothing_dominates(small):
     assert {(one.score.value, tuple(sorted(one.costs.items()))) for one in study.front} == keys
     assert len(study.front) == len(keys)
     assert study.front[0] == study.best
-    assert _front([]) == ()
+    assert pareto_front([]) == ()
 
 
 def test_result_is_strict_json_with_the_protocol(small, tmp_path):
@@ -186,6 +202,11 @@ def test_a_search_that_only_repeats_itself_ends(images):
     study = search(space, data=images, budget=10_000, batch_size=12, max_params=430)
     assert study.status == "done"
     assert study.evaluations < 10_000
+    assert study.to_dict()["explanation"] == study.explanation
+    assert study.explanation == (
+        f"Ended after {study.evaluations:,} of 10,000 architectures: the strategy only repeats itself, "
+        "200 groups of trials in a row."
+    )
     last_new = max(row.trial for row in study.rows if row.same_as is None)
     assert len(study.rows) - last_new <= 200 * 10 + 1  # two hundred groups of at most ten
 
@@ -226,6 +247,7 @@ def test_photographs_of_any_size_are_brought_to_the_space(tmp_path):
         ({"repeats": 0}, OptionError, "0 repeats"),
         ({"workers": 0}, OptionError, "0 workers"),
         ({"variant": "magic"}, UnknownNameError, "magic"),
+        ({"trained_variant": "magic"}, UnknownNameError, "magic"),
         ({"executor": "magic"}, OptionError, "magic"),
     ],
 )
@@ -255,7 +277,11 @@ def test_a_larger_budget_continues_the_same_run(small, tmp_path):
     states = []
     longer = search(**{**small, "budget": 60}, out=tmp_path, on_progress=states.append)
     assert rows_of(longer) == rows_of(unbroken)
-    assert states[-1].resumed == 25
+    assert states[-1].resumed == longer.resumed == longer.to_dict()["resumed"] == 25
+    again = search(**{**small, "budget": 60}, out=tmp_path)
+    assert (again.resumed, unbroken.resumed) == (60, 0)
+    assert again.compute_seconds == longer.compute_seconds > 0
+    assert (again.explanation, longer.explanation) == ("", "")
 
 
 def test_another_study_in_the_folder_is_refused_and_kept(small, tmp_path):

@@ -1,4 +1,7 @@
-"""How well scores order architectures: rank correlations with bootstrap intervals."""
+"""How well scores order architectures, and how good their first choices are, with bootstrap intervals.
+
+Correlation over all architectures and picking good ones are different things: both are reported.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -9,6 +12,9 @@ from scipy import stats
 
 from subshot._seeds import stable_rng
 from subshot.errors import DataError
+
+# In the order of the report.
+STATISTICS = ("spearman", "kendall", "kendall_top10", "kendall_top5", "precision_top5", "top1", "top10_mean")
 
 # Resamples of the architectures for an interval.
 _RESAMPLES = 1000
@@ -39,12 +45,22 @@ class Ranking:
     Attributes:
         spearman: Spearman's rho, ties at their mean rank.
         kendall: Kendall's tau-b.
+        kendall_top10: Kendall's tau-b among the truly best 10 %; NaN below three architectures.
+        kendall_top5: The same among the best 5 %.
+        precision_top5: Share of the true best 5 % among the 5 % with the highest scores.
+        top1: True value of the architecture with the highest score.
+        top10_mean: Mean true value of the ten with the highest scores.
         archs: Architectures with a finite score.
         non_finite: Architectures without one, which are left out of the statistics.
     """
 
     spearman: Estimate
     kendall: Estimate
+    kendall_top10: Estimate
+    kendall_top5: Estimate
+    precision_top5: Estimate
+    top1: Estimate
+    top10_mean: Estimate
     archs: int
     non_finite: int
 
@@ -83,22 +99,43 @@ def rank(scores: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Ranking:
             f"Only {int(finite.sum())} of {len(scores)} scores are finite.", "A ranking needs at least three."
         )
     kept, true = scores[finite], truth[finite]
-    draws = stable_rng(seed, "bootstrap").integers(len(kept), size=(_RESAMPLES, len(kept)))
-    return Ranking(
-        _estimate(spearman, kept, true, draws),
-        _estimate(kendall, kept, true, draws),
-        int(finite.sum()),
-        int((~finite).sum()),
-    )
+    rng = stable_rng(seed, "bootstrap")
+    # One resample at a time: a thousand of a whole space would take more memory than everything else.
+    draws = (rng.integers(len(kept), size=len(kept)) for _ in range(_RESAMPLES))
+    resampled = np.array([_statistics(kept[draw], true[draw]) for draw in draws])
+    values = _statistics(kept, true)
+    named = zip(STATISTICS, values, resampled.T, strict=True)
+    estimates = {name: _estimate(value, several) for name, value, several in named}
+    return Ranking(**estimates, archs=int(finite.sum()), non_finite=int((~finite).sum()))
 
 
-def _estimate(
-    statistic: Callable[[np.ndarray, np.ndarray], float], scores: np.ndarray, truth: np.ndarray, draws: np.ndarray
-) -> Estimate:
-    values = np.array([statistic(scores[draw], truth[draw]) for draw in draws])
-    values = values[np.isfinite(values)]
+def _statistics(scores: np.ndarray, truth: np.ndarray) -> list[float]:
+    """The statistics of a ranking in the order of its fields."""
+    count = len(scores)
+    best = [truth >= np.quantile(truth, 1 - share) for share in (0.1, 0.05)]
+    chosen = max(1, round(0.05 * count))
+    return [
+        spearman(scores, truth),
+        kendall(scores, truth),
+        *(kendall(scores[some], truth[some]) if some.sum() > 2 else np.nan for some in best),
+        highest_mean(scores, best[1], chosen),
+        highest_mean(scores, truth, 1),
+        highest_mean(scores, truth, min(10, count)),
+    ]
+
+
+def highest_mean(scores: np.ndarray, values: np.ndarray, count: int) -> float:
+    """Mean of ``values`` over the ``count`` highest scores; those tied for the last places share them equally."""
+    threshold = np.partition(scores, -count)[-count]
+    above, tied = scores > threshold, scores == threshold
+    places = count - int(above.sum())
+    return float((values[above].sum() + places * values[tied].mean()) / count)
+
+
+def _estimate(value: float, resampled: np.ndarray) -> Estimate:
+    values = resampled[np.isfinite(resampled)]
     low, high = np.quantile(values, [0.025, 0.975]) if len(values) else (np.nan, np.nan)
-    return Estimate(statistic(scores, truth), float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def _quiet(compute: Callable[[], float]) -> float:

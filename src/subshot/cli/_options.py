@@ -37,6 +37,14 @@ Data = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples in the batch every network sees.")]
 Samples = Annotated[str, typer.Option("--samples", help="'random' by the seed, or the 'first' in file order.")]
+Unreal = Annotated[
+    str,
+    typer.Option(
+        "--unreal",
+        help="Replace the batch, to see what it decides: 'random_labels', 'gaussian_noise', 'smooth_noise' or "
+        "'generated'.",
+    ),
+]
 ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=1, help="Input height and width.", show_default="the data's")
 ]
@@ -45,6 +53,14 @@ BatchNormMode = Annotated[str, typer.Option("--bn-mode", help="Batch norm: 'batc
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the batch, the search and every initialisation.")]
 Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1 ...")]
 Variant = Annotated[str | None, typer.Option("--variant", help="Which network of the space is scored.")]
+TrainedVariant = Annotated[
+    str | None,
+    typer.Option(
+        "--trained-variant",
+        help="Which network of the space would be trained: limits and costs are its.",
+        show_default="the space's first",
+    ),
+]
 MaxParams = Annotated[
     float | None, typer.Option("--max-params", parser=size, help="Most parameters allowed: 1M, 250k.")
 ]

@@ -13,11 +13,17 @@ _Listing = tuple[list[tuple[str, ...]], tuple[str, ...]]
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="spaces, proxies, strategies or data.")],
+    kind: Annotated[str, typer.Argument(help="spaces, proxies, aggregators, strategies or data.")],
     as_json: Json = False,
 ) -> None:
-    """List the spaces, proxies, strategies or data sets by name."""
-    kinds = {"spaces": _spaces, "proxies": _proxies, "strategies": _strategies, "data": _data}
+    """List the spaces, proxies, aggregators, strategies or data sets by name."""
+    kinds = {
+        "spaces": _spaces,
+        "proxies": _proxies,
+        "aggregators": _aggregators,
+        "strategies": _strategies,
+        "data": _data,
+    }
     if kind not in kinds:
         raise UnknownNameError.of("kind of things to list", kind, kinds)
     rows, columns = kinds[kind]()
@@ -50,6 +56,16 @@ def _proxies() -> _Listing:
         options = ", ".join(f"{key}={value}" for key, value in info.defaults.items())
         rows.append((name, info.formula, info.paper, "yes" if info.labels else "no", options))
     return rows, ("proxy", "formula", "paper", "labels", "options")
+
+
+def _aggregators() -> _Listing:
+    from subshot.aggregators import get_aggregator, list_aggregators
+
+    rows: list[tuple[str, ...]] = []
+    for name in list_aggregators():
+        info = get_aggregator(name)
+        rows.append((name, info.formula, info.paper, ", ".join(info.reads) or "any"))
+    return rows, ("aggregator", "formula", "paper", "proxies")
 
 
 def _strategies() -> _Listing:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from subshot.cli._options import Json, MaxMacs, MaxParams, Seed, SpaceName
+from subshot.cli._options import ImageSize, Json, MaxMacs, MaxParams, Seed, SpaceName
 from subshot.cli._output import add_row, number, print_json, result_console, table
 
 
@@ -14,24 +14,37 @@ def profile(
         str | None,
         typer.Option("--data", help="Data that sets input size and classes.", show_default="the space's"),
     ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", help="Which network of the space.", show_default="the one that is trained"),
+    ] = None,
+    image_size: ImageSize = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", min=1, help="Outputs of the network.", show_default="the data's")
+    ] = None,
     max_params: MaxParams = None,
     max_macs: MaxMacs = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Show what the smallest, middle and largest networks of a space cost, and whether limits can be met."""
+    from subshot._types import TaskSpec
     from subshot.costs._limits import Limits
     from subshot.costs.profile import profile as measure
-    from subshot.spaces._space import get_space
+    from subshot.spaces._space import get_space, resolve_variant
 
     chosen = get_space(space)
+    network = resolve_variant(chosen, variant)
     task = chosen.task
     if data is not None:
         from subshot.data import load_images
 
         task = load_images(data, limit=1_000).task()
+    if image_size is not None or classes is not None:
+        channels, height, width = task.image_shape
+        task = TaskSpec.images(channels, image_size or height, image_size or width, classes=classes or task.outputs)
     limits = Limits.of(params=max_params, macs=max_macs)
-    found = measure(chosen, task, limits=limits, seed=seed)
+    found = measure(chosen, task, variant=network, limits=limits, seed=seed)
     nearest = chosen.format(found.smallest)
     if as_json:
         ranges = {
@@ -39,7 +52,7 @@ def profile(
             for name, spread in found.ranges.items()
         }
         print_json(
-            {"space": chosen.name, "size": chosen.size, **ranges, "feasible": found.feasible}
+            {"space": chosen.name, "variant": network, "size": chosen.size, **ranges, "feasible": found.feasible}
             | {"measured": found.measured, "exact": found.exact, "nearest": nearest}
         )
         return
@@ -50,7 +63,8 @@ def profile(
     console.print(made)
     how = "all measured" if found.exact else f"median of {found.measured:,} random ones, ends by walks towards them"
     console.print(
-        f"{chosen.name}: {chosen.size:.4g} architectures, {how}; input {task.image_shape}, {task.outputs} classes"
+        f"{chosen.name}: {chosen.size:.4g} architectures, {how}; "
+        f"network {network}, input {task.image_shape}, {task.outputs} classes"
     )
     if found.feasible is not None:
         verdict = "can be met" if found.feasible else "can't be met"

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,13 @@ from subshot.cli._options import (
     Repeats,
     Samples,
     Seed,
+    Unreal,
     Variant,
 )
 from subshot.cli._output import add_row, number, print_json, result_console, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def score(
@@ -30,6 +34,7 @@ def score(
     data: Data = "mnist_sample",
     batch_size: BatchSize = 16,
     samples: Samples = "random",
+    unreal: Unreal = "none",
     image_size: ImageSize = None,
     repeats: Repeats = 1,
     init: Annotated[
@@ -42,6 +47,10 @@ def score(
     ] = None,
     bn_mode: BatchNormMode = "batch",
     variant: Variant = None,
+    preset: Annotated[
+        str,
+        typer.Option("--preset", help="'shared': one protocol for all; 'paper': each proxy's own, where it has one."),
+    ] = "shared",
     seed: Seed = 0,
     device: Device = "cpu",
     as_json: Json = False,
@@ -59,6 +68,7 @@ def score(
             data=data,
             batch_size=batch_size,
             samples=samples,
+            unreal=unreal,
             image_size=image_size,
             repeats=repeats,
             init=init,
@@ -66,6 +76,7 @@ def score(
             variant=variant,
             seed=seed,
             device=device,
+            preset=preset,
         )
     if as_json:
         entries: list[dict[str, Any]] = [
@@ -79,6 +90,7 @@ def score(
         print_json({"protocol": _common([one.protocol.to_dict() for one in scored]), "scores": entries})
         return
     console = result_console(as_json=False)
+    protocols = {str(one.protocol) for one in scored}
     for one in scored:
         console.print(one.target, style="bold", highlight=False, markup=False, soft_wrap=True)
         made = table("proxy", "score", "status", "note", numbers=("score",))
@@ -86,8 +98,14 @@ def score(
             note = "; ".join([*([value.reason] if value.reason else []), *value.warnings])
             add_row(made, name, number(value.value), value.status, note)
         console.print(made)
-    for protocol in dict.fromkeys(str(one.protocol) for one in scored):
-        console.print(f"Protocol: {protocol}", style="dim", highlight=False, markup=False, soft_wrap=True)
+        if len(protocols) > 1:
+            _print_protocol(console, str(one.protocol))
+    if len(protocols) == 1:
+        _print_protocol(console, protocols.pop())
+
+
+def _print_protocol(console: "Console", text: str) -> None:
+    console.print(f"Protocol: {text}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _common(protocols: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,10 +7,9 @@ called FLOPs here: published counts under that name differ by a factor of two an
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from subshot._types import InputSpec, TaskSpec
+from subshot.networks._macs import MacCounter
 
 
 def count_macs(network: nn.Module, task: TaskSpec) -> int:
@@ -23,18 +22,17 @@ def count_macs(network: nn.Module, task: TaskSpec) -> int:
     tensors = {spec.name: _zeros(spec) for spec in task.inputs}
     modes = [(module, module.training) for module in network.modules()]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
-    counter = FlopCounterMode(display=False)
+    counter = MacCounter()
     try:
-        # Fused attention kernels are invisible to the counter, on a CPU also that of a plain attention call.
         torch.backends.mha.set_fastpath_enabled(False)
         network.eval()
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with torch.no_grad(), counter:
             network(**tensors) if len(tensors) > 1 else network(*tensors.values())
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_attention)
         for module, training in modes:
             module.training = training
-    return counter.get_total_flops() // 2
+    return int(counter.macs)
 
 
 def _zeros(spec: InputSpec) -> torch.Tensor:

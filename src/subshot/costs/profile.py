@@ -10,7 +10,7 @@ from subshot._types import Arch, TaskSpec
 from subshot.costs._descend import descend
 from subshot.costs._limits import Limits
 from subshot.costs._meter import Meter
-from subshot.spaces._space import Enumerable, Space
+from subshot.spaces._space import Enumerable, Space, resolve_variant
 
 # Spaces up to this size are measured whole.
 _LISTABLE = 100_000
@@ -52,18 +52,28 @@ class Profile:
 
 
 def profile(
-    space: Space, task: TaskSpec, *, limits: Limits | None = None, samples: int = _SAMPLES, seed: int = 0
+    space: Space,
+    task: TaskSpec,
+    *,
+    variant: str | None = None,
+    limits: Limits | None = None,
+    samples: int = _SAMPLES,
+    seed: int = 0,
 ) -> Profile:
     """Measure a space: all of it if it is small, else random architectures and walks towards both ends.
 
     Args:
         space: The space.
         task: What its networks are built for.
+        variant: Which network; the one that is trained if not given.
         limits: Upper bounds.
         samples: Random architectures to measure where the space is large.
         seed: Seed of the samples and walks.
+
+    Raises:
+        UnknownNameError: The space has no such variant.
     """
-    meter = Meter(space, task)
+    meter = Meter(space, task, variant=resolve_variant(space, variant))
     rng = stable_rng(seed, "profile")
     exact = isinstance(space, Enumerable) and space.size <= _LISTABLE
     if isinstance(space, Enumerable) and exact:

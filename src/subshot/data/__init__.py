@@ -6,9 +6,11 @@ from subshot.data._dataset import DATASETS, DataRow, DataSet, data_root, data_ta
 from subshot.data._images import ImageData, digest, prepare, take
 from subshot.data._load import load_images
 from subshot.data._take import DataLike, TakenBatch, take_batch
+from subshot.data._unreal import KINDS as UNREAL_KINDS
 
 __all__ = [
     "DATASETS",
+    "UNREAL_KINDS",
     "DataLike",
     "DataRow",
     "DataSet",

@@ -13,6 +13,8 @@ from subshot.data._dataset import DATASETS
 from subshot.data._geometry import Size, check_memory, check_size
 from subshot.data._images import OUTPUTS_WITHOUT_CLASSES, ImageData, Samples, digest, take
 from subshot.data._load import is_image_folder, load_images
+from subshot.data._unreal import REAL, check_kind
+from subshot.data._unreal import unreal as replace_batch
 from subshot.errors import DataError, OptionError
 
 # A random batch is drawn from this many images, the first in the set's order, which is random itself.
@@ -52,6 +54,7 @@ def take_batch(
     seed: int = 0,
     image_size: Size | None = None,
     folder_size: Size | None = None,
+    unreal: str = REAL,
 ) -> TakenBatch:
     """Take one batch.
 
@@ -63,11 +66,21 @@ def take_batch(
         seed: Seed of the draw.
         image_size: Height and width; the set's own if not given.
         folder_size: Height and width for image folders where none is given: photographs have no common size.
+        unreal: What to replace the batch by, ``none`` to keep it; see :func:`subshot.data._unreal.unreal`.
 
     Raises:
         DataError: The data is missing, damaged, too small or of the wrong kind.
         OptionError: A setting out of range, or an image size for tensors that have theirs.
+        UnknownNameError: There is no such kind of unreal data.
     """
+    check_kind(unreal)
+    batch = _real_batch(data, batch_size, samples, seed, image_size, folder_size)
+    return replace_batch(batch, unreal, seed=seed)
+
+
+def _real_batch(
+    data: DataLike, batch_size: int, samples: str, seed: int, image_size: Size | None, folder_size: Size | None
+) -> TakenBatch:
     if samples not in ("random", "first"):
         raise OptionError(f"samples was given as {samples!r}.", "It is 'random' or 'first'.")
     if isinstance(data, (str, Path)):

@@ -37,7 +37,8 @@ def read_idx(path: Path, *, dimensions: int, limit: int | None = None) -> NDArra
         limit: Read at most this many along the first dimension, and check nothing beyond them.
 
     Raises:
-        DataError: It isn't there, isn't IDX, has another type or number of dimensions, or another length than it says.
+        DataError: It isn't there, isn't IDX, has another type or number of dimensions, no elements or far too many, or
+            another length than it says.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -86,7 +87,10 @@ def _read(file: BufferedIOBase, count: int) -> bytes:
 
 
 def find_idx(folder: Path, split: str, content: str) -> Path | None:
-    """The file of one part: ``train-images-idx3-ubyte`` and its like, with or without ``.gz``."""
+    """The ``images`` or ``labels`` of one part, ``None`` if they aren't there.
+
+    That is ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte`` and their like, with or without ``.gz``.
+    """
     suffix = {"images": "idx3-ubyte", "labels": "idx1-ubyte"}[content]
     stem = f"{_PARTS[split]}-{content}"
     names = (f"{stem}{joint}{suffix}{packed}" for joint in "-." for packed in ("", ".gz"))
@@ -99,7 +103,7 @@ def read_part(
     """Images (N, H, W, 1) and labels (N,) of one part; the training part if ``split`` is ``None``.
 
     Raises:
-        DataError: A file is missing or damaged, or there are as many images as labels.
+        DataError: A file is missing or damaged, or there are not as many labels as images.
     """
     part = split or "train"
     paths = {content: find_idx(folder, part, content) for content in ("images", "labels")}
@@ -121,16 +125,16 @@ def read_part(
 def load_idx(path: Path, *, split: Split = None, limit: int | None = None, image_size: Size | None = None) -> ImageData:
     """Read a folder of IDX files; 28 x 28 images are used as 32 x 32.
 
-    Classes are numbered from 0 to the largest label of the training part.
+    Classes are numbered from 0 to the largest label of the training part and the part that is asked for.
 
     Args:
         path: The folder.
         split: See :func:`subshot.data.load_images`.
-        limit: Likewise.
+        limit: Likewise; the files are read whole, so that classes and statistics don't depend on it.
         image_size: Not used: all images have one size.
 
     Raises:
-        DataError: A file is missing or damaged.
+        DataError: A file is missing or damaged, or there are not as many labels as images.
     """
     training, training_labels = read_part(path)
     images, labels = (training, training_labels) if split != "test" else read_part(path, split=split)

@@ -196,6 +196,11 @@ class DartsNetwork(nn.Module):
             width_before_last, width_last, after_reduction = width_last, 4 * width, reduction
         self.classifier = nn.Linear(width_last, classes)
 
+    def feature_blocks(self) -> list[nn.Module]:
+        """Parts of the stem and cells in the order in which they run, for proxies that look at blocks."""
+        stem = [part for part in (self.stem0, self.stem1) if not isinstance(part, nn.Identity)]
+        return [*stem, *self.cells]
+
     def forward(self, images: Tensor) -> Tensor:
         """Map images ``(B, image_channels, H, W)`` to logits ``(B, classes)``."""
         before_last = self.stem0(images)

@@ -55,10 +55,7 @@ class Initialiser:
         sizes = [tensor.numel() for tensor in self._drawn]
         # Drawn on the CPU in float32 whatever the network's device and type, so that all of them get the same weights.
         self._flat = torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
-        self._scale = torch.repeat_interleave(
-            torch.tensor([scale for _, scale in drawn], dtype=torch.float32, device="cpu"),
-            torch.tensor(sizes, dtype=torch.int64, device="cpu"),
-        )
+        self._scales = [scale for _, scale in drawn]
         parts = torch.split(self._flat, sizes) if sizes else ()
         self._views = [part.view_as(tensor) for part, tensor in zip(parts, self._drawn, strict=True)]
 
@@ -96,7 +93,8 @@ class Initialiser:
         else:
             self._flat.normal_(generator=generator)
         if self._drawn:
-            self._flat.mul_(self._scale)
+            if self.how != "normal":  # whose scales are 1
+                torch._foreach_mul_(self._views, self._scales)
             torch._foreach_copy_(self._drawn, self._views)
         if self._ones:
             torch._foreach_zero_(self._ones)

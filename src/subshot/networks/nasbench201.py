@@ -118,6 +118,10 @@ class NasBench201Network(nn.Module):
             )
         )
 
+    def feature_blocks(self) -> list[nn.Module]:
+        """Stem, cells and reductions in the order in which they run, for proxies that look at blocks."""
+        return [self.stem, *(block for stage in self.stages.children() for block in stage.children())]
+
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, channels, H, W) to logits (B, classes)."""
         logits: Tensor = self.head(self.stages(self.stem(images)))

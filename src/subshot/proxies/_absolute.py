@@ -5,6 +5,7 @@ call. In double precision sums of path products overflow only beyond 1e308.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,12 +18,15 @@ from subshot.errors import NetworkError
 from subshot.proxies._gradients import Layer, as_output, check_differentiable, weight_layers, weights_of
 
 
-def absolute_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> tuple[Layer, ...]:
+def absolute_pass(
+    network: nn.Module, inputs: Tensor | Mapping[str, Tensor], *, norm: bool = False
+) -> tuple[Layer, ...]:
     """Absolute weights of convolutions and linear layers, and the gradients of the summed output for them, float64.
 
     Args:
         network: Any module.
         inputs: Gives the shape of one sample.
+        norm: Keep batch norm, which one sample then gives its statistics.
 
     Raises:
         NetworkError: An integer input, for which there are no ones, weights that are computed from others, or an
@@ -47,7 +51,7 @@ def absolute_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor]) -> 
         if not wanted <= copies.keys():
             raise NetworkError("Weights that are computed from others (weight norm, pruning) have no absolute form.")
         weights = [copies[id(weight)] for weight in own]
-        with _NoBatchNorm():
+        with nullcontext() if norm else _NoBatchNorm():
             call = (ones[""],) if "" in ones else ()
             output = as_output(functional_call(network, state, call, None if call else ones))
         check_differentiable(output)

@@ -12,8 +12,10 @@ from torch.nn.utils.parametrize import cached
 
 from subshot._types import Cost
 from subshot.errors import NetworkError
+from subshot.networks._macs import MacCounter
 from subshot.proxies._absolute import absolute_pass
 from subshot.proxies._capture import ActivationMode, EmbeddingMode
+from subshot.proxies._features import FEATURE_NEEDS, FeatureRecorder, Features
 from subshot.proxies._gradients import (
     LOSS_NEEDS,
     Gradients,
@@ -27,10 +29,12 @@ from subshot.proxies._gradients import (
     weight_layers,
     weights_of,
 )
-from subshot.proxies._macs import MacCounter
 from subshot.proxies._noise import NoisePair, noise_pass
+from subshot.proxies._parts import Parts, part_gradients
 from subshot.proxies._patterns import SignRecorder, sample_axis
 from subshot.proxies._proxy import Need
+from subshot.proxies._samplewise import SAMPLE_NEEDS, Samplewise, coupled_kernel, sample_pass
+from subshot.proxies._twice_norm import TwiceDifferentiableNorm
 
 T = TypeVar("T")
 
@@ -61,7 +65,13 @@ class Evidence:
         loss: The loss.
         labels: The labels, (S, ...).
         absolute: Convolutions and linear layers after SynFlow's pass: absolute weights and gradients, float64.
+        absolute_norm: The same with batch norm in its place.
         noise: Zen's pair of passes.
+        halves: Gradients of the loss on each half of the batch.
+        quarters: And on each quarter.
+        samplewise: What the pass in which samples don't mix gave.
+        coupled_kernel: The kernel with gradients through batch statistics, (S, S), float64.
+        features: What was seen of feature maps.
         missing: Why something that was asked for could not be had.
     """
 
@@ -82,14 +92,24 @@ class Evidence:
     loss: float | None = None
     labels: Tensor | None = None
     absolute: tuple[Layer, ...] | None = None
+    absolute_norm: tuple[Layer, ...] | None = None
     noise: NoisePair | None = None
+    halves: Parts | None = None
+    quarters: Parts | None = None
+    samplewise: Samplewise | None = None
+    coupled_kernel: Tensor | None = None
+    features: Features = field(default_factory=Features)
     missing: Mapping[Need, Exception] = field(default_factory=dict)
 
 
-# What needs a graph of the pass over the batch, what is read from signs, and what the batch's output vouches for.
-GRAPH_NEEDS = LOSS_NEEDS | Need.JACOBIAN
+# What needs a graph of the pass over the batch, what is read from signs, what takes passes of its own, and what the
+# batch's output vouches for.
+GRAPH_NEEDS = LOSS_NEEDS | Need.JACOBIAN | Need.TRAINABILITY
 SIGN_NEEDS = Need.PATTERNS | Need.TERNARY | Need.AGREEMENT
-BATCH_NEEDS = GRAPH_NEEDS | SIGN_NEEDS
+OWN_NEEDS = (
+    Need.ABSOLUTE | Need.ABSOLUTE_NORM | Need.NOISE | Need.HALVES | Need.QUARTERS | SAMPLE_NEEDS | Need.KERNEL_COUPLED
+)
+BATCH_NEEDS = GRAPH_NEEDS | SIGN_NEEDS | FEATURE_NEEDS
 
 
 def look(
@@ -129,20 +149,68 @@ def look(
     known = Need.MACS if macs is not None else Need(0)
     found = Evidence(samples, parameters, macs=macs, labels=labels)
     if needs & (BATCH_NEEDS | Need.MACS) & ~known:
-        found = _over_batch(network, inputs, needs & ~known, found, device, loss)
+        found = _over_batch(network, inputs, needs & ~known, found, device, loss, seed)
     elif needs & Need.WEIGHTS:
         weights = weights_of(weight_layers(network))
         found = replace(found, layers=tuple(Layer(weight.detach()) for weight in weights))
     missing = dict(found.missing)
-    if needs & Need.ABSOLUTE:
-        absolute = attempt(missing, Need.ABSOLUTE, lambda: _afresh(device, lambda: absolute_pass(network, inputs)))
-        cost = found.cost + (Cost() if absolute is None else Cost(forwards=1, backwards=1))
-        found = replace(found, absolute=absolute, cost=cost)
-    if needs & Need.NOISE:
-        noise = attempt(missing, Need.NOISE, lambda: _afresh(device, lambda: noise_pass(network, inputs, seed)))
-        passes = 0 if noise is None else 1 if noise.difference is None else 2
-        found = replace(found, noise=noise, cost=found.cost + Cost(forwards=passes))
+    own = _own_passes(network, inputs, needs, labels=labels, loss=loss, samples=samples, seed=seed)
+    for need, take in own.items():
+        if needs & need:
+            part = attempt(missing, need, lambda: _afresh(device, take))  # noqa: B023 - called at once
+            if part is not None:
+                fields, cost = part
+                found = replace(found, cost=found.cost + cost, **fields)
+    if found.samplewise is not None:
+        missing |= found.samplewise.missing
     return replace(found, missing=missing, cost=replace(found.cost, seconds=time.perf_counter() - started))
+
+
+# Fields of the evidence, and passes in units of the whole batch.
+_Part = tuple[dict[str, Any], Cost]
+
+
+def _own_passes(
+    network: nn.Module,
+    inputs: Inputs,
+    needs: Need,
+    *,
+    labels: Tensor | None,
+    loss: Loss | None,
+    samples: int,
+    seed: int,
+) -> dict[Need, Callable[[], _Part]]:
+    """Passes that can't share the one over the batch: other weights, other inputs, parts of the batch."""
+
+    def absolute(*, norm: bool) -> _Part:
+        layers = absolute_pass(network, inputs, norm=norm)
+        return {"absolute_norm" if norm else "absolute": layers}, Cost(forwards=1, backwards=1)
+
+    def noise() -> _Part:
+        pair = noise_pass(network, inputs, seed)
+        return {"noise": pair}, Cost(forwards=1 if pair.difference is None else 2)
+
+    def parts(name: str, count: int) -> _Part:
+        assert labels is not None
+        return {name: part_gradients(network, inputs, labels, loss, parts=count)}, Cost(forwards=1, backwards=1)
+
+    def samplewise() -> _Part:
+        found = sample_pass(network, inputs, needs, labels=labels, loss=loss, samples=samples)
+        return {"samplewise": found}, Cost(forwards=1, backwards=found.backwards)
+
+    def coupled() -> _Part:
+        return {"coupled_kernel": coupled_kernel(network, inputs, samples=samples)}, Cost(forwards=1, backwards=samples)
+
+    passes: dict[Need, Callable[[], _Part]] = {
+        Need.ABSOLUTE: lambda: absolute(norm=False),
+        Need.ABSOLUTE_NORM: lambda: absolute(norm=True),
+        Need.NOISE: noise,
+        SAMPLE_NEEDS: samplewise,
+        Need.KERNEL_COUPLED: coupled,
+    }
+    if labels is not None:
+        passes |= {Need.HALVES: lambda: parts("halves", 2), Need.QUARTERS: lambda: parts("quarters", 4)}
+    return passes
 
 
 def _afresh(device: torch.device, run: Callable[[], T]) -> T:
@@ -152,7 +220,13 @@ def _afresh(device: torch.device, run: Callable[[], T]) -> T:
 
 
 def _over_batch(
-    network: nn.Module, inputs: Inputs, needs: Need, found: Evidence, device: torch.device, loss: Loss | None
+    network: nn.Module,
+    inputs: Inputs,
+    needs: Need,
+    found: Evidence,
+    device: torch.device,
+    loss: Loss | None,
+    seed: int,
 ) -> Evidence:
     """One forward pass over the batch and the backward passes that are needed."""
     samples, labels = found.samples, found.labels
@@ -165,12 +239,15 @@ def _over_batch(
         torch.set_grad_enabled(graph),
         cached(),  # weights that are computed from others are the same tensor all through
     ):
-        layers = weight_layers(network) if needs & (LOSS_NEEDS | Need.WEIGHTS) else []
+        layers = weight_layers(network) if needs & (LOSS_NEEDS | Need.WEIGHTS | Need.TRAINABILITY) else []
         with differentiable(weights_of(layers)) if graph else nullcontext():
-            passed = _forward(network, inputs, needs, layers, samples, device)
+            passed = _forward(network, inputs, needs, layers, samples, device, seed)
             tensors = _tensors(passed.output)
             non_finite = sum(int((~torch.isfinite(t.detach())).sum()) for t in tensors)
             gradients = Gradients([Layer(weight.detach()) for weight in weights_of(layers)])
+            features, missing = Features(), dict[Need, Exception]()
+            if passed.features is not None and not non_finite:
+                features = passed.features.collect(missing)
             if graph and not non_finite:
                 gradients = differentiate(
                     passed.output,
@@ -200,8 +277,9 @@ def _over_batch(
         layers=tuple(gradients.layers),
         jacobian=gradients.jacobian,
         loss=gradients.loss,
-        missing=gradients.missing,
-        cost=Cost(forwards=passed.forwards, backwards=gradients.backwards),
+        features=features,
+        missing={**missing, **gradients.missing},
+        cost=Cost(forwards=passed.forwards, backwards=features.backwards + gradients.backwards),
     )
 
 
@@ -214,16 +292,23 @@ class _Pass:
     outputs: list[list[Tensor]]
     recorder: SignRecorder | None
     flops: MacCounter | None
+    features: FeatureRecorder | None
     forwards: int
 
 
 def _forward(
-    network: nn.Module, inputs: Inputs, needs: Need, layers: Sequence[Sharing], samples: int, device: torch.device
+    network: nn.Module,
+    inputs: Inputs,
+    needs: Need,
+    layers: Sequence[Sharing],
+    samples: int,
+    device: torch.device,
+    seed: int,
 ) -> _Pass:
     """Run the network with the instruments attached, twice where the outputs of layers can't be kept otherwise."""
-    passed = _forward_once(network, inputs, needs, layers, samples, device, copy=False)
+    passed = _forward_once(network, inputs, needs, layers, samples, device, seed, copy=False)
     if passed is None:
-        passed = _forward_once(network, inputs, needs, layers, samples, device, copy=True)
+        passed = _forward_once(network, inputs, needs, layers, samples, device, seed, copy=True)
         assert passed is not None
     return passed
 
@@ -235,6 +320,7 @@ def _forward_once(
     layers: Sequence[Sharing],
     samples: int,
     device: torch.device,
+    seed: int,
     *,
     copy: bool,
 ) -> _Pass | None:
@@ -242,6 +328,10 @@ def _forward_once(
     recorder, flops = _instruments(needs, samples, device)
     own, roots = _own(inputs, jacobian=bool(needs & Need.JACOBIAN))
     kept = LayerOutputs(layers if needs & Need.SALIENCY else (), copy=copy)
+    features: FeatureRecorder | None = None
+    if needs & FEATURE_NEEDS:
+        uncounted = flops.uncounted if flops is not None else None
+        features = FeatureRecorder(network, needs, samples=samples, seed=seed, uncounted=uncounted)
 
     def root(embedding: Tensor) -> None:
         if sample_axis(embedding.shape, samples) is not None:
@@ -249,25 +339,31 @@ def _forward_once(
 
     def run() -> Any:
         with ExitStack() as stack:
+            if features is not None:
+                stack.enter_context(features.watching())
             if flops is not None:
                 stack.enter_context(flops)
             if recorder is not None:
                 record = flops.uncounted(recorder.add) if flops is not None else recorder.add
                 seen = (lambda output: record(output.detach())) if torch.is_grad_enabled() else record
                 stack.enter_context(ActivationMode(seen))
+            if needs & Need.CURVATURE:
+                stack.enter_context(TwiceDifferentiableNorm())
             if needs & Need.JACOBIAN:
                 stack.enter_context(EmbeddingMode(own.values() if isinstance(own, Mapping) else [own], root))
             return network(**own) if isinstance(own, Mapping) else network(own)
 
     try:
         # Only where another pass follows does the random state have to be put back.
-        others = needs & (Need.SALIENCY | Need.ABSOLUTE | Need.NOISE)
+        others = needs & (Need.SALIENCY | OWN_NEEDS)
         output = _afresh(device, run) if others else run()
     finally:
         kept.remove()
+        if features is not None:
+            features.remove()
     if not kept.intact:
         return None
-    return _Pass(output, roots, kept.outputs, recorder, flops, forwards=2 if copy else 1)
+    return _Pass(output, roots, kept.outputs, recorder, flops, features, forwards=2 if copy else 1)
 
 
 def _own(inputs: Inputs, *, jacobian: bool) -> tuple[Inputs, list[Tensor]]:

@@ -174,7 +174,7 @@ def differentiate(
         found.jacobian = rows
         found.backwards += rows is not None
     if wants_loss and labels is not None:
-        value = attempt(found.missing, LOSS_NEEDS, lambda: _loss_value(output, labels, loss, weights))
+        value = attempt(found.missing, LOSS_NEEDS, lambda: loss_value(output, labels, loss, weights))
         if value is not None:
             _differentiate_loss(found, value, needs, layers, weights, outputs, samples)
     return found
@@ -210,8 +210,12 @@ def _differentiate_loss(
             found.layers = [replace(layer, curvature=one) for layer, one in zip(found.layers, products, strict=True)]
 
 
-def _loss_value(output: Any, labels: Tensor, loss: Loss | None, weights: Sequence[Tensor]) -> Tensor:
-    """The loss, with its graph."""
+def loss_value(output: Any, labels: Tensor, loss: Loss | None, weights: Sequence[Tensor]) -> Tensor:
+    """The loss, with its graph.
+
+    Raises:
+        NetworkError: The network has no weights, or the loss is no number or has no graph.
+    """
     if not weights:
         raise NetworkError("The network has no convolution or linear layer.")
     value = (loss or default_loss)(output, labels.clone())  # a copy can be part of a graph, whatever the caller's mode

@@ -1,6 +1,7 @@
 """The pass of Zen: weights N(0, 1), a pair of noise inputs that differ a little, the feature maps before pooling."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,24 +72,33 @@ def noise_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor], seed: 
 
 def _run(network: nn.Module, x: Tensor, norms: list[nn.BatchNorm2d]) -> tuple[Tensor | None, list[float | None]]:
     """Features before pooling, if there is one, and the variances that the batch norms saw."""
-    seen: list[float | None] = [None] * len(norms)
-
-    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
-        def note(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            images = args[0] if args else kwargs["input"]
-            seen[index] = float(images.var(dim=(0, 2, 3)).mean())
-
-        return note
-
-    hooks = [norm.register_forward_pre_hook(watch(index), with_kwargs=True) for index, norm in enumerate(norms)]
     mode = PoolingMode()
+    with _recorded(norms, x) as variances, mode:
+        network(x)
+    return mode.pooled, [None if bool((one < 0).any()) else float(one.mean()) for one in variances]
+
+
+@contextlib.contextmanager
+def _recorded(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Iterator[list[Tensor]]:
+    """Let batch norms write the variance of a pass, which they compute anyway; a negative one marks those not reached.
+
+    A running variance with momentum 1 is the variance of the last batch.
+    """
+    saved = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
+    variances = []
     try:
-        with mode:
-            network(x)
+        for norm in norms:
+            like = next(iter([*norm.parameters(recurse=False), *norm.buffers(recurse=False)]), x)
+            variances.append(torch.full((norm.num_features,), -1.0, device=like.device, dtype=like.dtype))
+            norm.track_running_stats, norm.momentum = True, 1.0
+            mean = torch.zeros_like(variances[-1])
+            norm._buffers.update(running_mean=mean, running_var=variances[-1], num_batches_tracked=None)
+        yield variances
     finally:
-        for hook in hooks:
-            hook.remove()
-    return mode.pooled, seen
+        for norm, (tracks, momentum, buffers) in zip(norms, saved, strict=True):
+            norm.track_running_stats, norm.momentum = tracks, momentum
+            norm._buffers.clear()
+            norm._buffers.update(buffers)
 
 
 class PoolingMode(TorchFunctionMode):

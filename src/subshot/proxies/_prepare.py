@@ -16,9 +16,9 @@ from subshot.errors import OptionError
 def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> Iterator[Callable[[int], None]]:
     """Hold ``network`` in evaluation mode with batch norm as asked.
 
-    Dropout and stochastic depth are off in every mode, so that a score depends on weights and batch alone. On leaving,
-    modes, buffers, gradients, batch-norm settings, hooks, torch's random state and, if asked, parameters are bit for
-    bit what they were, whatever happened inside.
+    Dropout and stochastic depth are off in every mode and no parameter is frozen, so that a score depends on weights
+    and batch alone. On leaving, modes, buffers, gradients, flags of frozen parameters, batch-norm settings, hooks,
+    torch's random state and, if asked, parameters are bit for bit what they were, whatever happened inside.
 
     Args:
         network: Any module.
@@ -44,6 +44,8 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
     buffers = _save_buffers(module for module in modules if module not in safe)
     parameters = [(p, p.detach().clone()) for p in network.parameters()] if keep_parameters else []
     gradients = [(p, p.grad) for p in network.parameters()]
+    # Matrix products take another kernel where the second factor needs no gradient.
+    frozen = [p for p in network.parameters() if not (p.requires_grad or p.is_inference()) and _has_gradients(p)]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     hooks = []
     devices = _cuda_devices(network)
@@ -62,6 +64,8 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
             for parameter, gradient in gradients:
                 if gradient is not None:
                     parameter.grad = None  # a backward pass inside would add to the gradient in place
+            for parameter in frozen:
+                parameter.requires_grad_(True)
             for module in modules:
                 module.training = False  # not network.eval(): a module may answer that by merging or freezing weights
             for norm in norms:
@@ -89,6 +93,8 @@ def prepared(network: nn.Module, *, batch_norm: str, keep_parameters: bool) -> I
                     parameter.copy_(saved)
             for parameter, gradient in gradients:
                 parameter.grad = gradient
+            for parameter in frozen:
+                parameter.requires_grad_(False)
 
 
 _SavedBuffer = tuple[nn.Module, str, Tensor | None, Tensor | None]
@@ -101,6 +107,10 @@ def _save_buffers(modules: Iterable[nn.Module]) -> list[_SavedBuffer]:
         for module in modules
         for name, buffer in module._buffers.items()
     ]
+
+
+def _has_gradients(parameter: Tensor) -> bool:
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def _pass_through(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:

@@ -28,7 +28,19 @@ class Need(enum.Flag):
     JACOBIAN = enum.auto()  # of the summed output, for each sample's input
     LABELS = enum.auto()
     ABSOLUTE = enum.auto()  # SynFlow's pass
+    ABSOLUTE_NORM = enum.auto()  # the same with batch norm
     NOISE = enum.auto()  # Zen's pass
+    HALVES = enum.auto()  # gradients of the loss for each half of the batch
+    QUARTERS = enum.auto()  # and for each quarter
+    KERNEL = enum.auto()  # neural tangent kernel, batch statistics held fixed
+    KERNEL_COUPLED = enum.auto()  # and through the batch statistics, one backward pass for each sample
+    GRADIENT_SIGNS = enum.auto()  # agreement in sign of the samples' loss gradients
+    OUTPUT_FISHER = enum.auto()  # Fisher matrix of the predicted distribution for one number of each parameter
+    CORRELATION = enum.auto()  # of channels, for each feature map
+    EFFECTIVE_RANK = enum.auto()  # of features, for each layer
+    BLOCKS = enum.auto()  # spectrum of the features of each block
+    TRAINABILITY = enum.auto()  # and how gradients pass through it
+    HIDDEN = enum.auto()  # spectrum of the hidden layer of each feed-forward network
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,32 @@ class Reading:
     not_applicable: str = ""
 
 
+@dataclass(frozen=True)
+class Preset:
+    """The protocol of a proxy's paper, as far as a network of its own is not part of it.
+
+    Attributes:
+        samples: Batch size; ``None`` where the paper names none.
+        initialisation: How weights are drawn.
+        batch_norm: Batch-norm mode.
+        unreal: What stands in for real images and labels, as :func:`subshot.data._unreal` has it.
+        repeats: Looks averaged.
+        options: Options of the proxy in place of its defaults.
+    """
+
+    samples: int | None = None
+    initialisation: str = "default"
+    batch_norm: str = "batch"
+    unreal: str = "none"
+    repeats: int = 1
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
 Reducer = Callable[..., float | Reading]
 # From parameter counts of sampled networks and the options given to options for those that are not.
 Calibrate = Callable[[Sequence[int], Mapping[str, Value]], Mapping[str, Value]]
+# Raises an OptionError for options outside their range.
+Check = Callable[[Mapping[str, Value]], None]
 R = TypeVar("R", bound=Reducer)
 
 
@@ -67,6 +102,8 @@ class ProxyInfo:
         labels: Whether labels are used.
         scale: How values may be compared.
         calibrate: Options to take from parameter counts of networks sampled from a space, or ``None``.
+        check: Refuses options outside their range, before anything is built or written; ``None`` if any will do.
+        preset: The paper's own protocol; by default proxies are scored under a shared one.
     """
 
     name: str
@@ -77,6 +114,8 @@ class ProxyInfo:
     labels: bool
     scale: str
     calibrate: Calibrate | None = None
+    check: Check | None = None
+    preset: Preset = field(default_factory=Preset)
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -92,11 +131,18 @@ class BoundProxy:
         info: The proxy.
         options: All options, defaults included.
         name: The proxy's name and the options given: the key of its score.
+
+    Raises:
+        OptionError: An option outside its range.
     """
 
     info: ProxyInfo
     options: Mapping[str, Value]
     name: str
+
+    def __post_init__(self) -> None:
+        if self.info.check is not None:
+            self.info.check(self.options)
 
     def __reduce__(self) -> tuple[Callable[..., "BoundProxy"], tuple[str, dict[str, Value], str]]:
         return _rebind, (self.info.name, dict(self.options), self.name)  # a worker looks the reducer up by its name
@@ -105,6 +151,11 @@ class BoundProxy:
     def needs(self) -> Need:
         """What a look has to gather."""
         return self.info.needs(self.options)
+
+    @property
+    def changed(self) -> dict[str, Value]:
+        """Options that are not at their defaults."""
+        return {key: value for key, value in self.options.items() if value != self.info.defaults[key]}
 
     def read(self, evidence: "Evidence") -> Reading:
         """Reduce the evidence."""
@@ -131,13 +182,17 @@ def proxy(
     scale: str,
     labels: bool = False,
     calibrate: Calibrate | None = None,
+    check: Check | None = None,
+    preset: Preset | None = None,
 ) -> Callable[[R], R]:
     """Register the decorated reducer as a proxy under its own name; the arguments are those of :class:`ProxyInfo`."""
 
     def register(reduce: R) -> R:
         needs_of = needs if callable(needs) else lambda options: needs
         name = reduce.__name__
-        PROXIES.register(name, ProxyInfo(name, reduce, paper, formula, needs_of, labels, scale, calibrate))
+        protocol = preset or Preset()
+        info = ProxyInfo(name, reduce, paper, formula, needs_of, labels, scale, calibrate, check, protocol)
+        PROXIES.register(name, info)
         return reduce
 
     return register
@@ -152,7 +207,7 @@ def bind(proxies: str | Choice | BoundProxy | Sequence[str | Choice | BoundProxy
 
     Raises:
         UnknownNameError: No proxy, or no option, has that name.
-        OptionError: An option of the wrong type.
+        OptionError: An option of the wrong type or outside its range.
     """
     items: Sequence[Any] = [proxies] if isinstance(proxies, (str, Choice, BoundProxy)) else list(proxies)
     bound: list[BoundProxy] = []

@@ -52,6 +52,7 @@ def score(
 
     Raises:
         UnknownNameError: No proxy, or no option, has that name.
+        OptionError: An option of the wrong type or outside its range.
         NetworkError: The batch is no batch, or the network has parameters without a shape.
     """
     inputs, labels = split_batch(batch)
@@ -102,7 +103,7 @@ def score_prepared(
 
     Raises:
         NetworkError: The batch is no batch.
-        OptionError: Fewer than one repeat, or an option of a proxy outside its range.
+        OptionError: Fewer than one repeat.
     """
     if protocol.repeats < 1:
         raise OptionError(f"{protocol.repeats} repeats were asked for.", "At least one is needed.")

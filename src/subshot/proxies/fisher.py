@@ -15,7 +15,7 @@ and takes tokens for channels); a layer used several times counts the sum over i
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, proxy
+from subshot.proxies._proxy import Need, Preset, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     needs=Need.SALIENCY | Need.LABELS,
     scale="falls with the square of the batch size; compare equal batches and losses",
     labels=True,
+    preset=Preset(samples=64),
 )
 def fisher(evidence: "Evidence") -> float:
     """Fisher information of output channels, each times the number of weights that feed it."""

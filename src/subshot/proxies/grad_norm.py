@@ -8,7 +8,7 @@ forward and one backward pass of the loss. A layer that the loss doesn't depend 
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, proxy
+from subshot.proxies._proxy import Need, Preset, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     needs=Need.GRADIENT | Need.LABELS,
     scale="grows with depth; compare equal batches and losses",
     labels=True,
+    preset=Preset(samples=64),
 )
 def grad_norm(evidence: "Evidence") -> float:
     """Sum over layers of the norm of the loss's gradient."""

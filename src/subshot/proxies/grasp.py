@@ -10,7 +10,7 @@ the reference keeps only the last part's first gradient; here a batch is never s
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, proxy
+from subshot.proxies._proxy import Need, Preset, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     needs=Need.CURVATURE | Need.LABELS,
     scale="signed; compare equal batches and losses",
     labels=True,
+    preset=Preset(samples=64),
 )
 def grasp(evidence: "Evidence") -> float:
     """Negative sum over weights of weight times Hessian-gradient product."""

@@ -14,7 +14,7 @@ is not applicable.
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, Reading, proxy
+from subshot.proxies._proxy import Need, Preset, Reading, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -28,6 +28,7 @@ _K = 1e-5
     formula="-sum of log(v + k) + 1/(v + k) over eigenvalues v of the Jacobian's correlation",
     needs=Need.JACOBIAN,
     scale="at most about -S; compare equal batch sizes only",
+    preset=Preset(samples=64),
 )
 def jacob_cov(evidence: "Evidence") -> Reading:
     """How unrelated the samples' input gradients are."""

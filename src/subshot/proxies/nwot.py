@@ -14,7 +14,7 @@ what a backward pass does not reach); S is the protocol's (theirs: 128).
 import math
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, Reading, proxy
+from subshot.proxies._proxy import Need, Preset, Reading, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     formula="log |det K|, K_ij = U - Hamming(c_i, c_j)",
     needs=Need.AGREEMENT,
     scale="grows like S log U; compare equal batch sizes only",
+    preset=Preset(samples=128),
 )
 def nwot(evidence: "Evidence") -> Reading:
     """Log-determinant of the agreement kernel of the samples' activation codes."""

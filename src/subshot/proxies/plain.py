@@ -11,7 +11,7 @@ pass of the loss.
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, proxy
+from subshot.proxies._proxy import Need, Preset, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     needs=Need.GRADIENT | Need.LABELS,
     scale="signed; no direction was published",
     labels=True,
+    preset=Preset(samples=64),
 )
 def plain(evidence: "Evidence") -> float:
     """Sum over weights of weight times gradient."""

@@ -8,7 +8,7 @@ Cost: one forward and one backward pass of the loss.
 
 from typing import TYPE_CHECKING
 
-from subshot.proxies._proxy import Need, proxy
+from subshot.proxies._proxy import Need, Preset, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     needs=Need.GRADIENT | Need.LABELS,
     scale="grows with depth; compare equal batches and losses",
     labels=True,
+    preset=Preset(samples=64),
 )
 def snip(evidence: "Evidence") -> float:
     """Sum over weights of the size of weight times gradient."""

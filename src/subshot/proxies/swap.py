@@ -8,9 +8,10 @@ ones at V and merely count units. S = 12 to 16 is a good choice. Real images are
 noise ranks much worse. Cost: one forward pass.
 
 Departures from the authors' code: functional activations and activations of any rank count too (theirs: ``nn.ReLU``
-modules with a 4-D input); dropout is off; each evaluation is seeded. Their code takes the *sign*, which for GELU and
-SiLU has three values because large negative inputs underflow to zero: ``ternary`` does the same. For ReLU networks
-both forms agree.
+modules with a 4-D input); dropout is off; each evaluation is seeded. A NaN after an activation counts as not positive
+(as zero with ``ternary``), so a network that hides it from its output has a score all the same. Their code takes the
+*sign*, which for GELU and SiLU has three values because large negative inputs underflow to zero: ``ternary`` does the
+same. For ReLU networks both forms agree.
 """
 
 import math
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from subshot._choice import Value
-from subshot.proxies._proxy import Need, Reading, proxy
+from subshot.proxies._proxy import Need, Preset, Reading, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
@@ -36,6 +37,7 @@ def _needs(options: Mapping[str, Value]) -> Need:
     formula="|{sample-wise activation patterns}|",
     needs=_needs,
     scale="a count, at most min(2^S, V); compare equal batch sizes only",
+    preset=Preset(samples=16, initialisation="normal"),
 )
 def swap(evidence: "Evidence", *, ternary: bool = False) -> Reading:
     """Number of distinct sample-wise activation patterns.

@@ -21,7 +21,7 @@ import numpy as np
 
 from subshot._choice import Value
 from subshot.errors import OptionError
-from subshot.proxies._proxy import Need, Reading, proxy
+from subshot.proxies._proxy import Need, Preset, Reading, proxy
 from subshot.proxies.swap import swap
 
 if TYPE_CHECKING:
@@ -42,12 +42,27 @@ def sizes_to_options(parameters: Sequence[int], options: Mapping[str, Value] | N
     return {"mu": float(high), "sigma": float(max(4 * (high - low) ** 2, np.finfo(np.float64).tiny))}
 
 
+def _check(options: Mapping[str, Value]) -> None:
+    unit, mu, sigma = options["unit"], options["mu"], options["sigma"]
+    if unit not in UNITS:
+        raise OptionError(f"There is no unit {unit!r} of size.", f"Use one of {', '.join(UNITS)}.")
+    for key, value in (("mu", mu), ("sigma", sigma)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise OptionError(f"{key} is {value!r}.", "It must be a number.")
+    if isinstance(mu, float) and not math.isfinite(mu):
+        raise OptionError(f"mu is {mu}.", "It must be finite.")
+    if isinstance(sigma, (int, float)) and not sigma > 0:
+        raise OptionError(f"sigma is {sigma}.", "It must be positive.")
+
+
 @proxy(
     paper="Peng et al., ICLR 2024, arXiv 2403.04161, definition 3.5",
     formula="swap * exp(-(Theta - mu)^2 / sigma)",
     needs=Need.PATTERNS | Need.PARAMETERS,
     scale="at most the SWAP score; compare equal batch size, mu and sigma only",
     calibrate=sizes_to_options,
+    check=_check,
+    preset=Preset(samples=16, initialisation="normal"),
 )
 def swap_regularized(
     evidence: "Evidence",
@@ -65,23 +80,13 @@ def swap_regularized(
         sigma: Width, in ``unit`` squared.
         unit: What mu is counted in: ``one``, ``k`` (thousand) or ``M`` (million) parameters of the scored network.
         fitted: mu and sigma were tuned on accuracies; the score says so.
-
-    Raises:
-        OptionError: An unknown unit, mu or sigma that is no number, or sigma that isn't positive.
     """
-    if unit not in UNITS:
-        raise OptionError(f"There is no unit {unit!r} of size.", f"Use one of {', '.join(UNITS)}.")
     if mu is None or sigma is None:
         return Reading(
             float("nan"),
             not_applicable="mu and sigma are not given and there is no space to take sizes from; "
             "write swap_regularized(mu=..., sigma=..., unit=k)",
         )
-    for key, value in (("mu", mu), ("sigma", sigma)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise OptionError(f"{key} is {value!r}.", "It must be a number.")
-    if not sigma > 0:
-        raise OptionError(f"sigma is {sigma}.", "It must be positive.")
     plain = swap(evidence)
     theta = evidence.parameters / UNITS[unit]
     damping = math.exp(-((theta - mu) ** 2) / sigma)

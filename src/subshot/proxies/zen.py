@@ -9,18 +9,25 @@ it draws its own weights; the protocol's initialisation and images don't matter,
 ``variance``: ``batch`` takes the variance of the first pass, as the formula says; ``running`` what the authors' code
 reads, the running variance after both passes from its start value 1 at momentum 0.1, which damps the sum and which the
 published scores hold. Departures from the authors' code: they score networks without residual links; here the network
-is as it is, which on NAS-Bench-201 is what the published scores did too. A constant feature map gives NaN with its
-reason.
+is as it is, which on NAS-Bench-201 is what the published scores did too. Norms of inputs that are all zero are left out
+of the sum: they scale nothing. A constant feature map gives NaN with its reason.
 """
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from subshot._choice import Value
 from subshot.errors import OptionError
-from subshot.proxies._proxy import Need, Reading, proxy
+from subshot.proxies._proxy import Need, Preset, Reading, proxy
 
 if TYPE_CHECKING:
     from subshot.proxies._evidence import Evidence
+
+
+def _check(options: Mapping[str, Value]) -> None:
+    if options["variance"] not in ("batch", "running"):
+        raise OptionError(f"There is no variance {options['variance']!r} of zen.", "Use batch or running.")
 
 
 @proxy(
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
     formula="log E ||F(x) - F(x + 0.01 e)|| + sum of log sqrt(variance)",
     needs=Need.NOISE,
     scale="a logarithm that grows with depth",
+    check=_check,
+    preset=Preset(samples=64, options={"variance": "running"}),
 )
 def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
     """Expressivity under Gaussian weights and inputs.
@@ -35,12 +44,7 @@ def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
     Args:
         evidence: With the noise pair.
         variance: ``batch`` or ``running``.
-
-    Raises:
-        OptionError: Another kind of variance.
     """
-    if variance not in ("batch", "running"):
-        raise OptionError(f"There is no variance {variance!r} of zen.", "Use batch or running.")
     pair = evidence.noise
     assert pair is not None
     if pair.difference is None:
@@ -51,6 +55,7 @@ def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
     seen = [one for one in pair.variances if one is not None]
     # Two updates with momentum 0.1 from 1: 0.9 * (0.9 + 0.1 a) + 0.1 b.
     values = [0.81 + 0.09 * a + 0.1 * b if variance == "running" else a for a, b in seen]
-    norms = sum(0.5 * math.log(value) if value > 0 else -math.inf for value in values)
+    # A norm whose input is constantly zero, behind an edge that carries nothing, scales nothing.
+    norms = sum(0.5 * math.log(value) for value in values if value != 0)
     difference = math.log(pair.difference) if math.isfinite(pair.difference) else pair.difference
     return Reading(difference + norms, {"difference": pair.difference, "norms": norms})

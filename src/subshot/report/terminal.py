@@ -10,21 +10,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from subshot.studies.study import Found, Study
+    from subshot.studies._result import Found, Study
     from subshot.studies.study import Progress as SearchState
 
 # Rows of the result table.
 _TOP = 5
 
+# Seconds between two lines of progress where nothing can be drawn.
+_PAUSE_S = 10.0
+
 
 class SearchProgress:
-    """A live line: evaluations, rate, time left, best so far.
+    """A live line: evaluations, rate, time left, best so far; where it can't be drawn, a plain one every ten seconds.
 
     Args:
-        console: Where to draw; nothing is drawn if it is no terminal.
+        console: Where to draw; a log file, say, gets the plain lines.
     """
 
     def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next_line_s = _PAUSE_S
         self._progress = Progress(
             TextColumn("search"),
             BarColumn(),
@@ -34,7 +39,7 @@ class SearchProgress:
             TextColumn("{task.fields[best]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._task = self._progress.add_task("", total=None, rate="starting", best="")
 
@@ -44,6 +49,10 @@ class SearchProgress:
         rate = f"{fresh / state.seconds:.1f}/s" if fresh and state.seconds > 0 else "resuming"
         best = f"best {state.best.score.value:,.6g}" if state.best else "best -"
         self._progress.update(self._task, completed=state.evaluations, total=state.budget, rate=rate, best=best)
+        if not self._console.is_interactive and state.seconds >= self._next_line_s:
+            self._next_line_s = state.seconds + _PAUSE_S
+            line = f"search: {state.evaluations:,} of {state.budget:,}, {rate}, {best}"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def __enter__(self) -> "SearchProgress":
         self._progress.start()
@@ -60,7 +69,8 @@ def show_study(study: "Study", console: Console) -> None:
     top = study.top(_TOP)
     if study.best is None:
         console.print(f"[bold]No architecture has a finite {escape(study.objective)} score.[/]", soft_wrap=True)
-        console.print(escape(_failures(study)), highlight=False, soft_wrap=True)
+        for line in filter(None, (study.explanation, _failures(study))):
+            console.print(escape(line), highlight=False, soft_wrap=True)
         return
     console.print(_table(study, top, width=console.width))
     console.print(f"[bold]Best architecture[/]  {escape(study.best.arch)}", highlight=False, soft_wrap=True)
@@ -102,11 +112,11 @@ def _explain(study: "Study") -> list[str]:
     assert study.best is not None
     scored = study.top(len(study.rows))
     values = np.array([found.score.value for found in scored])
-    state = "Interrupted after" if study.status == "interrupted" else "Evaluated"
     lines = [
-        f"{state} {study.evaluations:,} architectures in {study.seconds:.1f} s; "
-        f"their median score is {np.median(values):,.6g}, the best one's {values[0]:,.6g}.",
+        f"{_effort(study)}; their median score is {np.median(values):,.6g}, the best one's {values[0]:,.6g}.",
     ]
+    if study.explanation:
+        lines.append(study.explanation)
     if len(study.front) > 1:
         lines.append(f"{len(study.front)} of them are unbeaten in score, parameters and MACs together (see best.json).")
     parts = ", ".join(f"{name} {value:,.6g}" for name, value in study.best.score.parts.items())
@@ -118,6 +128,23 @@ def _explain(study: "Study") -> list[str]:
         lines.append(size)
     failures = _failures(study)
     return [*lines, failures] if failures else lines
+
+
+def _effort(study: "Study") -> str:
+    """How many architectures were evaluated and what it took; those read back from the store took it earlier."""
+    state = "Interrupted after" if study.status == "interrupted" else "Evaluated"
+    fresh = study.evaluations - study.resumed
+    if not study.resumed:
+        return f"{state} {fresh:,} architectures in {study.seconds:.1f} s"
+    if fresh or study.status == "interrupted":
+        return (
+            f"{state} {study.evaluations:,} architectures, {study.resumed:,} of them read back from the store and "
+            f"{fresh:,} new ones in {study.seconds:.1f} s"
+        )
+    return (
+        f"Read {study.resumed:,} architectures back from the store; looking at their networks took "
+        f"{study.compute_seconds:.1f} s when they were first run, summed over workers"
+    )
 
 
 def _size_share(scored: "list[Found]") -> str:

@@ -178,6 +178,15 @@ def make_strategy(choice: str | Choice, space: Moves, *, objective: str, seed: i
     return info.make(space, objective, seed=seed, **options)
 
 
+def get_strategy(name: str) -> StrategyInfo:
+    """The facts about the strategy called ``name``.
+
+    Raises:
+        UnknownNameError: No strategy has that name.
+    """
+    return STRATEGIES.get(name)
+
+
 def list_strategies() -> list[str]:
     """Names of all strategies."""
     return STRATEGIES.names()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from subshot import __version__
 from subshot._choice import Choice, parse_choices
-from subshot._types import Evaluation, Protocol, Score, Trial
+from subshot._types import Evaluation, Protocol, Trial
 from subshot.costs._limits import Limits
 from subshot.costs._meter import Meter
 from subshot.errors import OptionError, StudyError
@@ -31,6 +30,7 @@ from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
+from subshot.studies._result import Found, Study, best_first, pareto_front, write_best
 from subshot.studies._store import Row, Store, move_aside
 
 if TYPE_CHECKING:
@@ -43,25 +43,6 @@ _ASK = 1_000
 
 # Groups of trials in a row without a new architecture after which a search that only repeats itself ends.
 _STAGNATION = 200
-
-
-@dataclass(frozen=True)
-class Found:
-    """An architecture with its objective and costs.
-
-    Attributes:
-        arch: Canonical text.
-        score: The objective.
-        costs: Costs of the network that would be trained, by name.
-    """
-
-    arch: str
-    score: Score
-    costs: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Strict JSON values; ``score`` is the number alone."""
-        return {"arch": self.arch, "score": self.score.to_dict()["value"], "costs": dict(self.costs)}
 
 
 @dataclass(frozen=True)
@@ -83,59 +64,6 @@ class Progress:
     resumed: int
 
 
-@dataclass(frozen=True)
-class Study:
-    """A search and its result.
-
-    Attributes:
-        status: ``done``, or ``interrupted`` by the user.
-        objective: Name of the score that was maximised.
-        best: The best architecture; ``None`` if none has a finite score.
-        front: Architectures that no other beats in score, parameters and MACs at once, best score first.
-        rows: Every trial in order.
-        evaluations: Distinct architectures evaluated.
-        seconds: Wall time, this time.
-        protocol: How every score was measured.
-        settings: What the study is; equal settings resume.
-        run: The run folder, if there is one.
-    """
-
-    status: Literal["done", "interrupted"]
-    objective: str
-    best: Found | None
-    front: tuple[Found, ...]
-    rows: tuple[Row, ...]
-    evaluations: int
-    seconds: float
-    protocol: Protocol
-    settings: Mapping[str, Any]
-    run: Path | None
-
-    @property
-    def failed(self) -> int:
-        """Architectures evaluated without a finite objective; they are never chosen."""
-        return sum(row.same_as is None and not row.scores[self.objective].ok for row in self.rows)
-
-    def top(self, n: int) -> list[Found]:
-        """The best ``n`` distinct architectures, best first."""
-        return _ranked(self.rows, self.objective)[:n]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Strict JSON values, without the rows."""
-        return {
-            "status": self.status,
-            "best": self.best.to_dict() if self.best else None,
-            "front": [found.to_dict() for found in self.front],
-            "evaluations": self.evaluations,
-            "failed": self.failed,
-            "seconds": round(self.seconds, 3),
-            "objective": self.objective,
-            "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
-            "protocol": self.protocol.to_dict(),
-            "run": str(self.run) if self.run else None,
-        }
-
-
 def search(
     space: str | Choice | Space = "nasbench201",
     *,
@@ -146,8 +74,10 @@ def search(
     max_params: float | None = None,
     max_macs: float | None = None,
     variant: str | None = None,
+    trained_variant: str | None = None,
     batch_size: int = 16,
     samples: str = "random",
+    unreal: str = "none",
     image_size: tuple[int, int] | None = None,
     repeats: int = 1,
     init: str = "default",
@@ -172,8 +102,11 @@ def search(
         max_params: Highest number of parameters of the network that would be trained.
         max_macs: Highest number of multiply-accumulate operations of one sample of that network.
         variant: Which network of the space is scored; the space's scoring variant if not given.
+        trained_variant: Which network would be trained, and has the costs; the space's first variant if not given.
         batch_size: Samples in the batch, which is the same for every network.
         samples: ``random`` samples by the seed, or the ``first`` in file order.
+        unreal: What to replace the batch by, to see what it decides: ``random_labels``, ``gaussian_noise``,
+            ``smooth_noise`` or ``generated``; see :func:`subshot.data._unreal.unreal`.
         image_size: Height and width of the input; the data's own if not given, for a folder of photographs the size
             that the space was published for.
         repeats: Initialisations averaged for a score.
@@ -209,8 +142,15 @@ def search(
         raise OptionError("The proxy 'all' was given first.", "Name the proxy to maximise first: swap,all.")
     strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
     variant = resolve_variant(space, variant or space.scoring_variant)
+    trained_variant = resolve_variant(space, trained_variant)
     batch = take_batch(
-        data, batch_size, samples=samples, seed=seed, image_size=image_size, folder_size=folder_size(space)
+        data,
+        batch_size,
+        samples=samples,
+        seed=seed,
+        image_size=image_size,
+        folder_size=folder_size(space),
+        unreal=unreal,
     )
     protocol = Protocol(
         data=batch.name,
@@ -235,11 +175,12 @@ def search(
         "proxies": {one.name: dict(one.options) for one in proxies},
         "objective": proxies[0].name,
         "strategy": str(strategy),
+        "trained_variant": trained_variant,
         "limits": dict(limits.bounds),
         "classes": batch.task.outputs,
         "protocol": protocol.to_dict(),
     }
-    meter = Meter(space, batch.task)
+    meter = Meter(space, batch.task, variant=trained_variant)
     chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
     run = _run_folder(out, settings)
     evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels)
@@ -249,21 +190,23 @@ def search(
     driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
     with Store(run / "study.db" if run is not None else Path(":memory:"), settings) as store, mapper:
         status = driver.run(store, mapper)
-    ranked = _ranked(driver.rows, proxies[0].name)
+    ranked = best_first(driver.rows, proxies[0].name)
     study = Study(
         status=status,
         objective=proxies[0].name,
         best=ranked[0] if ranked else None,
-        front=_front(ranked),
+        front=pareto_front(ranked),
         rows=tuple(driver.rows),
         evaluations=sum(row.same_as is None for row in driver.rows),
+        resumed=driver.resumed,
+        explanation=driver.explanation,
         seconds=time.perf_counter() - started,
         protocol=protocol,
         settings=settings,
         run=run,
     )
     if run is not None:
-        _write_best(run, study)
+        write_best(run, study)
     return study
 
 
@@ -282,6 +225,8 @@ class _Driver:
     ) -> None:
         self.rows: list[Row] = []
         self.first_of: dict[str, int] = {}
+        self.resumed = 0
+        self.explanation = ""
         self._space = space
         self._meter = meter
         self._strategy = strategy
@@ -293,7 +238,6 @@ class _Driver:
         self._committed: dict[int, Row] = {}
         self._best: Found | None = None
         self._evaluated = 0
-        self._resumed = 0
 
     def run(self, store: Store, executor: Executor) -> Literal["done", "interrupted"]:
         """Until the budget is spent, the strategy has nothing left, or the user interrupts."""
@@ -302,21 +246,28 @@ class _Driver:
         self._budget = max(self._budget, sum(row.same_as is None for row in stored.values()))
         repeats = 0
         try:
-            while len(self.first_of) < self._budget and repeats < _STAGNATION:
+            while len(self.first_of) < self._budget and not self.explanation:
                 known = len(self.first_of)
                 trials = self._within_budget(self._strategy.ask(_ASK))
                 if not trials:
+                    self._explain("the strategy has nothing left to try")
                     break
                 for row in self._evaluate(trials, stored, store, executor):
                     self.rows.append(row)
                     self._by_trial[row.trial] = row
                     self._strategy.tell(row.trial, row.scores)
                 repeats = repeats + 1 if len(self.first_of) == known else 0
+                if repeats == _STAGNATION:
+                    self._explain(f"the strategy only repeats itself, {repeats} groups of trials in a row")
         except KeyboardInterrupt:
             told = {row.trial for row in self.rows}
             self.rows += [row for trial, row in sorted(self._committed.items()) if trial not in told]
             return "interrupted"
         return "done"
+
+    def _explain(self, reason: str) -> None:
+        whole = ", and no architecture of the space is left" if len(self.first_of) >= self._space.size else ""
+        self.explanation = f"Ended after {len(self.first_of):,} of {self._budget:,} architectures: {reason}{whole}."
 
     def _within_budget(self, trials: Sequence[Trial]) -> list[Trial]:
         new: set[str] = set()
@@ -348,7 +299,7 @@ class _Driver:
             if row is not None:
                 rows[trial.id] = row
                 if first == trial.id:
-                    self._resumed += 1
+                    self.resumed += 1
                     self._note(row)
             elif first == trial.id:
                 new.append(trial)
@@ -373,30 +324,7 @@ class _Driver:
             self._best = Found(row.arch, row.scores[self._objective], row.costs)
         if self._on_progress is not None:
             seconds = time.perf_counter() - self._started
-            self._on_progress(Progress(self._evaluated, self._budget, self._best, seconds, self._resumed))
-
-
-def _ranked(rows: Sequence[Row], objective: str) -> list[Found]:
-    """Distinct architectures with a finite objective, best first, the earlier first among equals."""
-    found = [
-        Found(row.arch, row.scores[objective], row.costs)
-        for row in rows
-        if row.same_as is None and row.scores[objective].ok
-    ]
-    return sorted(found, key=lambda one: -one.score.value)
-
-
-def _front(ranked: Sequence[Found]) -> tuple[Found, ...]:
-    """Those that no other equals or beats in everything and beats in something; best score first."""
-    front: list[Found] = []
-    for one in ranked:  # by falling score: only those before can dominate
-        if not any(
-            all(other.costs.get(name, math.inf) <= value for name, value in one.costs.items())
-            and (other.score.value > one.score.value or other.costs != one.costs)
-            for other in front
-        ):
-            front.append(one)
-    return tuple(front)
+            self._on_progress(Progress(self._evaluated, self._budget, self._best, seconds, self.resumed))
 
 
 def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:
@@ -406,13 +334,3 @@ def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(out(digest[:12]))
     return Path(out)
-
-
-def _write_best(run: Path, study: Study) -> None:
-    """Replace ``best.json`` at once, so that a kill leaves the old one or the new one."""
-    temporary = run / "best.json.new"
-    try:
-        temporary.write_text(json.dumps(study.to_dict(), indent=2, allow_nan=False) + "\n")
-        temporary.replace(run / "best.json")
-    except OSError as error:
-        raise StudyError(f"{run / 'best.json'} can't be written: {error}.", "Check the folder.") from error

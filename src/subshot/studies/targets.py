@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subshot import __version__
+from subshot._choice import Choice
 from subshot._types import Protocol, Score, TaskSpec
 from subshot.errors import DataError, MissingDependencyError, NetworkError, OptionError, UnknownNameError
-from subshot.proxies._proxy import BoundProxy, bind
+from subshot.proxies._proxy import BoundProxy, Preset, bind
 from subshot.spaces._space import SPACES, get_space, network_settings, resolve_variant
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
@@ -47,6 +48,7 @@ def score_targets(
     data: "DataLike" = "mnist_sample",
     batch_size: int = 16,
     samples: str = "random",
+    unreal: str = "none",
     image_size: int | None = None,
     repeats: int = 1,
     init: str | None = None,
@@ -54,8 +56,9 @@ def score_targets(
     variant: str | None = None,
     seed: int = 0,
     device: str = "cpu",
+    preset: str = "shared",
 ) -> list[ScoredTarget]:
-    """Score networks on one batch.
+    """Score networks on one batch, or on one for each protocol of the proxies' papers.
 
     Args:
         targets: ``SPACE:ARCH``, ``FILE.py:FUNCTION``, ``timm:NAME`` or ``torchvision:NAME``. The function takes no
@@ -64,6 +67,7 @@ def score_targets(
         data: Where the batch comes from.
         batch_size: Samples in it.
         samples: ``random`` or ``first``.
+        unreal: What to replace the batch by; see :func:`subshot.data._unreal.unreal`.
         image_size: Height and width; the data's own if not given.
         repeats: Initialisations averaged.
         init: Initialisation; ``default`` for networks of a space and ``keep`` for others if not given.
@@ -71,28 +75,89 @@ def score_targets(
         variant: Network variant of a space.
         seed: Seed of the batch and of initialisations.
         device: Where to run.
+        preset: ``shared``: one protocol for all proxies, that of the other arguments. ``paper``: batch size,
+            initialisation, batch norm, input, repeats and options of each proxy's paper, as far as it has them; a
+            target then stands once for each protocol.
 
     Raises:
         SubshotError: A target, proxy, data set or setting can't be used.
     """
+    if preset not in ("shared", "paper"):
+        raise OptionError(f"There is no preset {preset!r}.", "Use shared or paper.")
+    chosen = bind(proxies)
+    shared = _Setting(batch_size, init, bn_mode, unreal, repeats)
+    groups: dict[_Setting, list[BoundProxy]] = {}
+    for one in chosen:
+        own = shared if preset == "shared" else _of_paper(one.info.preset, shared)
+        if preset == "paper":
+            # Named with the paper's options, so that the score's key tells them.
+            (one,) = bind(Choice(one.info.name, {**one.info.preset.options, **one.changed}))
+        groups.setdefault(own, []).append(one)
+    scored = [
+        _score_on(
+            targets,
+            several,
+            setting,
+            data=data,
+            samples=samples,
+            image_size=image_size,
+            variant=variant,
+            seed=seed,
+            device=device,
+        )
+        for setting, several in groups.items()
+    ]
+    return [one for of_target in zip(*scored, strict=True) for one in of_target]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What protocols of papers differ in."""
+
+    batch_size: int
+    init: str | None
+    bn_mode: str
+    unreal: str
+    repeats: int
+
+
+def _of_paper(preset: Preset, shared: _Setting) -> _Setting:
+    """The paper's settings; a network of the user's keeps its weights where the paper draws none of its own."""
+    init = shared.init if preset.initialisation == "default" else preset.initialisation
+    return _Setting(preset.samples or shared.batch_size, init, preset.batch_norm, preset.unreal, preset.repeats)
+
+
+def _score_on(
+    targets: Sequence[str],
+    chosen: Sequence[BoundProxy],
+    setting: _Setting,
+    *,
+    data: "DataLike",
+    samples: str,
+    image_size: int | None,
+    variant: str | None,
+    seed: int,
+    device: str,
+) -> list[ScoredTarget]:
+    """Score networks on one batch under one protocol."""
     import torch
 
     from subshot.data import take_batch
     from subshot.networks.initialisation import Initialiser
     from subshot.proxies._score import score_prepared
 
-    chosen = bind(proxies)
+    init = setting.init
     size = None if image_size is None else (image_size, image_size)
-    batch = take_batch(data, batch_size, samples=samples, seed=seed, image_size=size)
+    batch = take_batch(data, setting.batch_size, samples=samples, seed=seed, image_size=size, unreal=setting.unreal)
     base = Protocol(
         data=batch.name,
         data_digest=batch.digest,
         samples=batch.samples,
         batch_size=len(batch.inputs),
-        repeats=repeats,
+        repeats=setting.repeats,
         input_shape=tuple(batch.inputs.shape[1:]),
         initialisation=init or "keep",
-        batch_norm=bn_mode,
+        batch_norm=setting.bn_mode,
         device=device,
         seed=seed,
         version=__version__,

@@ -1,0 +1,133 @@
+"""The result of a search: the best architectures, the front, and ``best.json``."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from subshot._types import Protocol, Score
+from subshot.errors import StudyError
+from subshot.studies._store import Row
+
+
+@dataclass(frozen=True)
+class Found:
+    """An architecture with its objective and costs.
+
+    Attributes:
+        arch: Canonical text.
+        score: The objective.
+        costs: Costs of the network that would be trained, by name.
+    """
+
+    arch: str
+    score: Score
+    costs: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values; ``score`` is the number alone."""
+        return {"arch": self.arch, "score": self.score.to_dict()["value"], "costs": dict(self.costs)}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search and its result.
+
+    Attributes:
+        status: ``done``, or ``interrupted`` by the user.
+        objective: Name of the score that was maximised.
+        best: The best architecture; ``None`` if none has a finite score.
+        front: Architectures that no other beats in score, parameters and MACs at once, best score first.
+        rows: Every trial in order.
+        evaluations: Distinct architectures evaluated or read back from the store.
+        resumed: How many of them were in the store already.
+        explanation: Why the search ended before its budget was spent; empty if it was, or the user interrupted.
+        seconds: Wall time, this time.
+        protocol: How every score was measured.
+        settings: What the study is; equal settings resume.
+        run: The run folder, if there is one.
+    """
+
+    status: Literal["done", "interrupted"]
+    objective: str
+    best: Found | None
+    front: tuple[Found, ...]
+    rows: tuple[Row, ...]
+    evaluations: int
+    resumed: int
+    explanation: str
+    seconds: float
+    protocol: Protocol
+    settings: Mapping[str, Any]
+    run: Path | None
+
+    @property
+    def failed(self) -> int:
+        """Architectures evaluated without a finite objective; they are never chosen."""
+        return sum(row.same_as is None and not row.scores[self.objective].ok for row in self.rows)
+
+    @property
+    def compute_seconds(self) -> float:
+        """What looking at all the networks took, whenever that was; summed over workers."""
+        return sum(row.scores[self.objective].cost.seconds for row in self.rows if row.same_as is None)
+
+    def top(self, n: int) -> list[Found]:
+        """The best ``n`` distinct architectures, best first."""
+        return best_first(self.rows, self.objective)[:n]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strict JSON values, without the rows."""
+        return {
+            "status": self.status,
+            "best": self.best.to_dict() if self.best else None,
+            "front": [found.to_dict() for found in self.front],
+            "evaluations": self.evaluations,
+            "failed": self.failed,
+            "explanation": self.explanation,
+            "seconds": round(self.seconds, 3),
+            "resumed": self.resumed,
+            "compute_seconds": round(self.compute_seconds, 3),
+            "objective": self.objective,
+            "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
+            "protocol": self.protocol.to_dict(),
+            "run": str(self.run) if self.run else None,
+        }
+
+
+def best_first(rows: Sequence[Row], objective: str) -> list[Found]:
+    """Distinct architectures with a finite objective, best first, the earlier first among equals."""
+    found = [
+        Found(row.arch, row.scores[objective], row.costs)
+        for row in rows
+        if row.same_as is None and row.scores[objective].ok
+    ]
+    return sorted(found, key=lambda one: -one.score.value)
+
+
+def pareto_front(ranked: Sequence[Found]) -> tuple[Found, ...]:
+    """Those that no other equals or beats in everything and beats in something; best score first."""
+    front: list[Found] = []
+    for one in ranked:  # by falling score: only those before can dominate
+        if not any(
+            all(other.costs.get(name, math.inf) <= value for name, value in one.costs.items())
+            and (other.score.value > one.score.value or other.costs != one.costs)
+            for other in front
+        ):
+            front.append(one)
+    return tuple(front)
+
+
+def write_best(run: Path, study: Study) -> None:
+    """Replace ``best.json`` at once, so that a kill leaves the old one or the new one.
+
+    Raises:
+        StudyError: It can't be written.
+    """
+    temporary = run / "best.json.new"
+    try:
+        temporary.write_text(json.dumps(study.to_dict(), indent=2, allow_nan=False) + "\n")
+        temporary.replace(run / "best.json")
+    except OSError as error:
+        raise StudyError(f"{run / 'best.json'} can't be written: {error}.", "Check the folder.") from error
