@@ -139,9 +139,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--networks", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--only", default="", help="only targets whose name holds this text")
     arguments = parser.parse_args()
     lines = ["# Proxies against trained accuracy", ""]
-    for target in targets(arguments.networks):
+    for target in [one for one in targets(arguments.networks) if arguments.only in one.name]:
         found, protocol = measure(target, batch_size=arguments.batch_size, workers=arguments.workers)
         best = f"Best accuracy among them: {target.truth.max():.2f}, median {np.median(target.truth):.2f}."
         lines += [f"## {target.name}", "", f"Protocol: {protocol}. {best}", "", *table(target, found), ""]

@@ -33,7 +33,7 @@ from subshot.proxies._gradients import (
     weight_layers,
     weights_of,
 )
-from subshot.proxies._output_fisher import Use, has_own_forward, image_columns, output_fisher
+from subshot.proxies._output_fisher import Use, image_columns, is_plain, output_fisher
 from subshot.proxies._patterns import sample_axis
 from subshot.proxies._proxy import Need
 
@@ -360,7 +360,7 @@ def _unfolded(group: Sequence[Use], at: Sequence[Tensor | None], samples: int) -
 
 def _unfold(use: Use, gradient: Tensor, samples: int) -> _Unfolded:
     module, x, gradient = use.module, use.input, gradient.to(use.input.dtype)  # they differ under autocast
-    if isinstance(module, nn.Linear) and not has_own_forward(module):
+    if isinstance(module, nn.Linear) and is_plain(use):
         axis = sample_axis((*x.shape[:-1], 1), samples)
         if axis is None:
             raise NetworkError(f"A linear layer's input {tuple(x.shape)} has no axis of {samples} samples.")
@@ -368,7 +368,7 @@ def _unfold(use: Use, gradient: Tensor, samples: int) -> _Unfolded:
             x, gradient = x.transpose(0, 1), gradient.transpose(0, 1)
         columns = x.reshape(samples, 1, -1, x.shape[-1]).transpose(-1, -2)
         return columns, gradient.reshape(samples, 1, -1, gradient.shape[-1]).transpose(-1, -2)
-    if not isinstance(module, (nn.Conv1d, nn.Conv2d)) or has_own_forward(module) or x.shape[0] % samples:
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d)) or not is_plain(use) or x.shape[0] % samples:
         kind = type(module).__name__
         raise NetworkError(f"Gradients of single samples aren't known for a {kind} with input {tuple(x.shape)}.")
     columns = image_columns(module, x)
