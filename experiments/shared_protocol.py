@@ -17,7 +17,7 @@ from main_table import LEFT_OUT, cells
 
 from subshot._choice import Choice
 from subshot._seeds import stable_rng
-from subshot.benchmarks.ranking import rank, spearman
+from subshot.benchmarks.ranking import estimate, spearman
 from subshot.data import take_batch
 from subshot.proxies._proxy import PROXIES, Preset
 from subshot.spaces.nasbench201 import NasBench201
@@ -65,7 +65,7 @@ def main() -> None:
         f"# The shared protocol against the papers' own, {len(archs)} live NAS-Bench-201 cells",
         "",
         "Spearman with CIFAR-10 test accuracy. Shared: batch 64, torch's default initialisation, batch statistics, real images, one "
-        "look, default options. Networks of 16 channels, one cell per stage. Proxies whose paper's protocol is the shared one are left out.",
+        "look, default options. Networks of 16 channels, one cell per stage. Left out are proxies whose paper's protocol is the shared one, or that have none on record.",
         "",
         "| proxy | paper's protocol | paper | shared | difference |",
         "| --- | --- | --- | --- | --- |",
@@ -76,9 +76,9 @@ def main() -> None:
         own = measure(preset, list(texts.values()))
         said = f"batch {preset.samples or 64}, {preset.initialisation}, {preset.batch_norm}, {preset.unreal} x {preset.repeats}"
         for name, text in texts.items():
-            paper = rank(own[text], truth).spearman
+            paper = estimate(own[text], truth)
             lines.append(
-                f"| {text} | {said} | {paper} | {rank(shared[name], truth).spearman} | {difference(own[text], shared[name], truth)} |"
+                f"| {text} | {said} | {paper} | {estimate(shared[name], truth)} | {difference(own[text], shared[name], truth)} |"
             )
             print(lines[-1], flush=True)
         (HERE / "results" / "shared_protocol.md").write_text("\n".join(lines) + "\n")

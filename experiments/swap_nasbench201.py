@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from _scores import HERE, data_root, protocol_for, scores
 
-from subshot.benchmarks.ranking import Estimate, rank, spearman
+from subshot.benchmarks.ranking import Estimate, estimate, spearman
 from subshot.data import take_batch
 from subshot.proxies.swap_regularized import sizes_to_options
 from subshot.spaces.nasbench201 import NasBench201, is_live
@@ -100,9 +100,9 @@ def plain_row(
     """One line of the table of plain scores."""
     swap, nwot = found["swap"], found["nwot"]
     finite, graded = np.isfinite(swap), live & np.isfinite(nwot)
-    cells = [str(rank(swap[some], truth[some]).spearman) for truth in truths.values() for some in (finite, live)]
+    cells = [str(estimate(swap[some], truth[some])) for truth in truths.values() for some in (finite, live)]
     cells += [
-        str(rank(nwot[graded], truths["C100 valid"][graded]).spearman),
+        str(estimate(nwot[graded], truths["C100 valid"][graded])),
         f"{top(swap[finite], truths['C10 test'][finite]):.2f}",
     ]
     return [str(setting), *cells]
@@ -120,13 +120,13 @@ def regularized_row(
     half = np.arange(len(swap)) % 2 == 0
     train, test = finite & half, finite & ~half
     mu, sigma = fit(swap[train], theta[train], source[train])
-    transferred: Estimate = rank(damp(swap, theta, mu, sigma)[test], target[test]).spearman
+    transferred: Estimate = estimate(damp(swap, theta, mu, sigma)[test], target[test])
     best = damp(swap[finite], theta[finite], *fit(swap[finite], theta[finite], target[finite]))
-    cells = [str(rank(auto[some], truth[some]).spearman) for truth in truths.values() for some in (finite, live)]
+    cells = [str(estimate(auto[some], truth[some])) for truth in truths.values() for some in (finite, live)]
     cells += [
-        str(rank(np.where(finite, auto, 0.0), target).spearman),
+        str(estimate(np.where(finite, auto, 0.0), target)),
         str(transferred),
-        str(rank(best, target[finite]).spearman),
+        str(estimate(best, target[finite])),
     ]
     return [str(setting), *cells]
 
@@ -179,7 +179,7 @@ def main() -> None:
         if len(plain) == 2:
             for name in ("parameters", "macs"):
                 cells = [
-                    str(rank(found[name][some], truth[some]).spearman)
+                    str(estimate(found[name][some], truth[some]))
                     for truth in truths.values()
                     for some in (finite, live)
                 ]

@@ -24,9 +24,9 @@ def test_type_checkers_see_the_names_that_are_there():
     assert declared == subshot._HOME
 
 
-@pytest.mark.parametrize("kind", ["spaces", "proxies", "strategies", "aggregators"])
+@pytest.mark.parametrize("kind", ["spaces", "proxies", "strategies", "aggregators", "benchmarks"])
 def test_what_is_listed_can_be_had_by_name(kind):
-    singular = {"spaces": "space", "proxies": "proxy", "strategies": "strategy", "aggregators": "aggregator"}[kind]
+    singular = {"proxies": "proxy", "strategies": "strategy"}.get(kind, kind.removesuffix("s"))
     names = getattr(subshot, f"list_{kind}")()
     assert [getattr(subshot, f"get_{singular}")(name).name for name in names] == names
     with pytest.raises(subshot.SubshotError, match=f"no {singular} named 'nothing'"):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from subshot.aggregators import aggregate as aggregate
     from subshot.aggregators import get_aggregator as get_aggregator
     from subshot.aggregators import list_aggregators as list_aggregators
+    from subshot.benchmarks._benchmark import get_benchmark as get_benchmark
+    from subshot.benchmarks._benchmark import list_benchmarks as list_benchmarks
     from subshot.data import load_images as load_images
     from subshot.errors import SubshotError as SubshotError
     from subshot.proxies._proxy import get_proxy as get_proxy
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from subshot.spaces._space import list_spaces as list_spaces
     from subshot.strategies._strategy import get_strategy as get_strategy
     from subshot.strategies._strategy import list_strategies as list_strategies
+    from subshot.studies._ranked import RankReport as RankReport
     from subshot.studies._result import Study as Study
+    from subshot.studies.ranking import rank as rank
     from subshot.studies.study import search as search
 
 _HOME = {
@@ -42,6 +46,7 @@ _HOME = {
     "Evaluation": "_types",
     "InputSpec": "_types",
     "Protocol": "_types",
+    "RankReport": "studies._ranked",
     "Score": "_types",
     "Study": "studies._result",
     "SubshotError": "errors",
@@ -49,14 +54,17 @@ _HOME = {
     "Trial": "_types",
     "aggregate": "aggregators",
     "get_aggregator": "aggregators",
+    "get_benchmark": "benchmarks._benchmark",
     "get_proxy": "proxies._proxy",
     "get_space": "spaces._space",
     "get_strategy": "strategies._strategy",
     "list_aggregators": "aggregators",
+    "list_benchmarks": "benchmarks._benchmark",
     "list_proxies": "proxies._proxy",
     "list_spaces": "spaces._space",
     "list_strategies": "strategies._strategy",
     "load_images": "data",
+    "rank": "studies.ranking",
     "score": "proxies._score",
     "search": "studies.study",
 }

@@ -10,7 +10,7 @@ from scipy import stats
 
 from subshot._seeds import stable_rng
 from subshot.benchmarks import ranking
-from subshot.benchmarks.ranking import Estimate, highest_mean, kendall, rank, spearman
+from subshot.benchmarks.ranking import Estimate, estimate, highest_mean, kendall, rank, spearman
 from subshot.errors import DataError
 
 
@@ -108,8 +108,9 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     covered = np.zeros(2)
     for _ in range(runs):
         truth = rng.normal(size=size)
-        found = rank(r * truth + math.sqrt(1 - r * r) * rng.normal(size=size), truth)
-        covered += [found.kendall.low <= tau <= found.kendall.high, found.spearman.low <= rho <= found.spearman.high]
+        scores = r * truth + math.sqrt(1 - r * r) * rng.normal(size=size)
+        found = [estimate(scores, truth, one) for one in (kendall, spearman)]
+        covered += [one.low <= true <= one.high for one, true in zip(found, (tau, rho), strict=True)]
     # 95 % of 60 is 57 with a deviation of 1.7; an interval of half the width would cover some 40.
     assert (covered >= 51).all()
 
@@ -202,3 +203,15 @@ def test_intervals_hold_the_value() -> None:
         one = getattr(found, name)
         assert one.low < one.high, name
         assert one.low - 0.05 <= one.value <= one.high + 0.05, name
+
+
+def test_one_statistic_is_that_of_the_whole_ranking() -> None:
+    """Value and interval agree with those among all statistics."""
+    rng = np.random.default_rng(3)
+    truth, scores = rng.normal(size=60), rng.normal(size=60)
+    scores[:4] = np.nan
+    found = rank(scores, truth)
+    assert estimate(scores, truth) == found.spearman
+    assert estimate(scores, truth, kendall) == found.kendall
+    with pytest.raises(DataError, match="finite"):
+        estimate(np.full(5, np.nan), np.arange(5.0))

@@ -49,7 +49,7 @@ def refused(run, folder):
     ("arguments", "expected"),
     [
         # Names
-        (["search", "--space", "nasbnch201"], "no space named 'nasbnch201'. Did you mean 'nasbench201'? Known: "),
+        (["search", "--space", "nasbnch201"], "no space named 'nasbnch201'. Did you mean 'nasbench201'"),
         (["search", "--proxy", "swpa"], "no proxy named 'swpa'. Did you mean 'swap'"),
         (["search", "--strategy", "randon"], "no strategy named 'randon'. Did you mean 'random'? Known: "),
         (
@@ -68,7 +68,7 @@ def refused(run, folder):
         (["search", "--device", "magic"], "The device 'magic' can't be used: "),
         (["search", "--device", "meta"], "The device 'meta' can't be used: "),
         (["profile", "--space", "dart"], "Did you mean 'darts'"),
-        (["list", "proxys"], "Did you mean 'proxies'? Known: aggregators, data, proxies, spaces, strategies."),
+        (["list", "proxys"], "Did you mean 'proxies'? Known: aggregators, benchmarks, data, proxies, spaces, strategies."),
         (["serach"], "No such command 'serach'"),
         (["search", "--spcae", "darts"], "No such option: --spcae"),
         (["list"], "Missing argument"),

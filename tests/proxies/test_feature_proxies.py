@@ -19,7 +19,7 @@ from subshot.proxies._evidence import Evidence, look
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import Need, Reading, bind
 from subshot.proxies._score import score
-from subshot.proxies._spectra import fold_to, random_signs
+from subshot.proxies._spectra import fold_to, largest_singular_value, random_signs
 from subshot.spaces._space import get_space
 
 NAMES = [
@@ -255,7 +255,20 @@ def test_meco_is_zero_for_dead_channels_and_few_positions() -> None:
     conv.weight.data[2], conv.bias.data[2] = 0, 1 / 3
     assert read(nn.Sequential(conv, nn.Flatten()), noise(2, 3, 8, 8), "meco").value == 0
     many = seeded(lambda: nn.Sequential(nn.Conv2d(3, 9, 3), nn.Flatten()))
-    assert read(many, noise(2, 3, 5, 5), "meco").value == 0  # nine channels, nine positions
+    few = read(many, noise(2, 3, 5, 5), "meco")  # nine channels, nine positions
+    assert few.value == 0
+    assert "any weights" in few.warnings[0]
+    assert not read(many, noise(2, 3, 6, 6), "meco").warnings
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 2, 2), (2, 9, 3, 3), (3, 9), (16, 9)])
+def test_the_largest_singular_value_of_few_and_of_many_rows(shape: tuple[int, ...]) -> None:
+    before, after = noise(*shape), noise(shape[0], 12, *shape[2:])
+    one, two = (t.movedim(1, -1).flatten(0, -2).numpy() for t in (before, after))
+    expected = np.linalg.norm(one.T @ two, ord=2) / len(one)
+    assert largest_singular_value(before, after) == pytest.approx(expected, rel=1e-12)
+    before[0, 0] = math.nan
+    assert math.isnan(largest_singular_value(before, after))
 
 
 def test_near_of_orthogonal_and_of_equal_rows() -> None:

@@ -16,7 +16,7 @@ from subshot._types import Protocol, Score
 from subshot.errors import OptionError
 from subshot.proxies import _samplewise
 from subshot.proxies._evidence import look
-from subshot.proxies._output_fisher import _cholesky
+from subshot.proxies._output_fisher import _factor_times
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import Need, bind, list_proxies
 from subshot.proxies._samplewise import SAMPLE_NEEDS, Samplewise, coupled_kernel, sample_pass
@@ -619,6 +619,7 @@ def test_where_kernel_regression_is_not_defined() -> None:
     assert "one class" in value("ntk_mse", network, (x, torch.randn(SAMPLES, 3))).reason
     assert "one class" in value("ntk_mse", network, (x, torch.zeros(SAMPLES, 3, dtype=torch.int64))).reason
     assert "halves" in value("ntk_mse", network, (x[:1], torch.zeros(1, dtype=torch.int64))).reason
+    assert "single class" in value("ntk_mse", network, (x, torch.full((SAMPLES,), 2))).reason  # not an error of 0
     same = (torch.ones(4, 4), torch.arange(4) % 3)
     assert value("ntk_mse(ridge=0.0)", network, same).status in ("-inf", "ok")
     zeros = nn.Sequential(nn.Linear(4, 1, bias=False))
@@ -746,10 +747,14 @@ def test_the_factor_is_triangular_and_its_square_the_covariance() -> None:
     torch.manual_seed(9)
     for classes in (2, 3, 10, 1000):
         p = 0.95 * (4 * torch.randn(3, classes, dtype=torch.float64)).softmax(1) + 0.05 / classes
-        factor = _cholesky(p)
+        factor = _factor(p)
         close(factor @ factor.mT, torch.diag_embed(p) - p[:, :, None] * p[:, None, :], 1e-12)
         assert (factor == factor.tril()).all()
-    close(_cholesky(p[:, :7] / p[:, :7].sum(1, keepdim=True))[0], triangular(_inner(p[0, :7] / p[0, :7].sum())), 1e-7)
+    close(_factor(p[:, :7] / p[:, :7].sum(1, keepdim=True))[0], triangular(_inner(p[0, :7] / p[0, :7].sum())), 1e-7)
+
+
+def _factor(p: Tensor) -> Tensor:
+    return _factor_times(p, torch.eye(p.shape[1], dtype=p.dtype).expand(len(p), -1, -1))
 
 
 def _inner(p: Tensor) -> Tensor:

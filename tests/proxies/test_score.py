@@ -210,6 +210,19 @@ def test_a_network_that_raises_is_failed() -> None:
         assert result.to_dict()["value"] is None
 
 
+def test_a_batch_that_the_network_refuses_costs_only_those_that_run_it() -> None:
+    """Batch norm has no statistics of a single row; weights, an input of ones and parts of the batch need none."""
+    network = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    names = ["swap", "macs", "grad_norm", "near", "l2_norm", "synflow", "parameters"]
+    batch = (torch.ones(1, 4), torch.zeros(1, dtype=torch.int64))
+    together = score(network, batch, proxies=names)
+    assert [name for name in names if together[name].ok] == ["l2_norm", "synflow", "parameters"]
+    for name in names:
+        (alone,) = score(network, batch, proxies=name).values()
+        assert (alone.status, alone.reason) == (together[name].status, together[name].reason)
+        assert alone.value == together[name].value or not alone.ok
+
+
 def test_an_interrupt_is_no_score() -> None:
     class Interrupted(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -465,3 +478,28 @@ def test_splitting_a_batch() -> None:
     assert split_batch(x) == (x, None)
     assert split_batch((x, y)) == (x, y)
     assert split_batch({"a": x}) == ({"a": x}, None)
+
+
+class Recurrent(nn.Module):
+    """Most of its parameters are in a layer that proxies of weights don't see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = nn.LSTM(6, 12, batch_first=True)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.memory(x)[0][:, -1])
+
+
+def test_weights_out_of_sight_are_told() -> None:
+    """A proxy of weights says how few it saw; one of sizes has nothing to say."""
+    batch = torch.randn(8, 5, 6), torch.arange(8) % 4
+    scores = score(Recurrent(), batch, proxies=["grad_norm", "zico", "parameters"])
+    assert any("48 of 1,012 parameters" in warning for warning in scores["grad_norm"].warnings)
+    assert scores["zico"].warnings == scores["grad_norm"].warnings
+    assert scores["parameters"].warnings == ()
+    assert (
+        score(nn.Sequential(nn.Linear(6, 4)), (torch.randn(8, 6), batch[1]), proxies="grad_norm")["grad_norm"].warnings
+        == ()
+    )

@@ -247,3 +247,25 @@ def test_the_network_is_not_touched() -> None:
     assert not network.left.weight.requires_grad
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     assert value(network, torch.randn(2, 3, 8, 8)) == pytest.approx(by_hand(network, (3, 8, 8)), rel=1e-12)
+
+
+class Masked(nn.Module):
+    """A number of the state, and one outside it."""
+
+    def __init__(self, mask: float, bias: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3, bias=False)
+        self.register_buffer("mask", torch.full((3,), mask), persistent=False)
+        self.register_buffer("bias", torch.full((3,), bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.layer(x) + self.bias) * self.mask.exp()
+
+
+def test_buffers_outside_the_state_stay_as_they_are() -> None:
+    """As in the reference, which goes over the state: a mask of minus infinity must not become plus infinity."""
+    network = Masked(-2.0, -1.0)
+    expected = math.exp(-2) * float(network.layer.weight.detach().double().abs().sum())
+    assert value(network, torch.randn(2, 3)) == pytest.approx(math.log(expected), rel=1e-6)
+    result = score(Masked(-math.inf, 1.0), torch.randn(2, 3), proxies="synflow")["synflow"]
+    assert result.value == -math.inf  # nothing flows; not NaN

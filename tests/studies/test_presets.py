@@ -14,7 +14,7 @@ def test_each_proxy_has_its_papers_protocol() -> None:
     scored = score_targets([CELL], proxies="swap,zico,vkdnw,parameters", preset="paper", batch_size=8)
     by_name = {name: one.protocol for one in scored for name in one.scores}
     assert set(by_name) == {"swap", "zico(parts=2)", "vkdnw(released=true)", "parameters"}
-    assert (by_name["swap"].batch_size, by_name["swap"].initialisation) == (16, "normal")
+    assert (by_name["swap"].batch_size, by_name["swap"].initialisation, by_name["swap"].repeats) == (16, "normal", 32)
     assert by_name["zico(parts=2)"].batch_size == 256
     vkdnw = by_name["vkdnw(released=true)"]
     assert (vkdnw.batch_norm, vkdnw.initialisation, vkdnw.batch_size) == ("running", "kaiming", 64)
@@ -29,6 +29,18 @@ def test_given_options_win() -> None:
     assert list(scored.scores) == ["zico(parts=2)"]
     (scored,) = score_targets([CELL], proxies="zen(variance=running)", preset="paper", batch_size=4)
     assert scored.protocol.batch_size == 64
+    (scored,) = score_targets([CELL], proxies="zico(parts=4),zico(parts=2)", preset="paper")  # 4 is the usual default
+    assert list(scored.scores) == ["zico", "zico(parts=2)"]
+    assert scored.scores["zico"].value != scored.scores["zico(parts=2)"].value
+
+
+def test_without_a_papers_protocol_the_given_settings_hold() -> None:
+    """A proxy whose paper has none on record follows the arguments in full."""
+    given = {"batch_size": 8, "bn_mode": "running", "unreal": "smooth_noise", "repeats": 2}
+    (scored,) = score_targets([CELL], proxies="near,macs", preset="paper", **given)  # type: ignore[arg-type]
+    protocol = scored.protocol
+    assert (protocol.batch_size, protocol.batch_norm, protocol.repeats) == (8, "running", 2)
+    assert protocol.data.startswith("smooth_noise")
 
 
 def test_shared_is_one_protocol() -> None:

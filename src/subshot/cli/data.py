@@ -5,13 +5,14 @@ from subshot.cli._output import add_row, print_json, result_console, table
 
 
 def data(as_json: Json = False) -> None:
-    """Show which data sets are found where, their licence, and how to get what is missing.
+    """Show which data sets and benchmark tables are found where, their licence, and how to get what is missing.
 
     The environment variable SUBSHOT_DATA names the folder of data and tables.
     """
+    from subshot.benchmarks._benchmark import benchmark_table
     from subshot.data import data_table
 
-    rows = data_table()
+    rows = [*data_table(), *benchmark_table()]
     if as_json:
         sets = [
             {

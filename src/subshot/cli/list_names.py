@@ -13,15 +13,16 @@ _Listing = tuple[list[tuple[str, ...]], tuple[str, ...]]
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="spaces, proxies, aggregators, strategies or data.")],
+    kind: Annotated[str, typer.Argument(help="spaces, proxies, aggregators, strategies, benchmarks or data.")],
     as_json: Json = False,
 ) -> None:
-    """List the spaces, proxies, aggregators, strategies or data sets by name."""
+    """List the spaces, proxies, aggregators, strategies, benchmarks or data sets by name."""
     kinds = {
         "spaces": _spaces,
         "proxies": _proxies,
         "aggregators": _aggregators,
         "strategies": _strategies,
+        "benchmarks": _benchmarks,
         "data": _data,
     }
     if kind not in kinds:
@@ -66,6 +67,16 @@ def _aggregators() -> _Listing:
         info = get_aggregator(name)
         rows.append((name, info.formula, info.paper, ", ".join(info.reads) or "any"))
     return rows, ("aggregator", "formula", "paper", "proxies")
+
+
+def _benchmarks() -> _Listing:
+    from subshot.benchmarks._benchmark import get_benchmark, list_benchmarks
+
+    rows: list[tuple[str, ...]] = []
+    for name in list_benchmarks():
+        entry = get_benchmark(name)
+        rows.append((name, entry.title, entry.facts.licence))
+    return rows, ("table", "content", "licence")
 
 
 def _strategies() -> _Listing:

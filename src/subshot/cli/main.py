@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from subshot import __version__
-from subshot.cli import data, list_names, profile, score, search
+from subshot.cli import data, list_names, profile, rank, score, search
 from subshot.cli._output import error_console
 from subshot.errors import SubshotError
 
@@ -16,7 +16,7 @@ from subshot.errors import SubshotError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ClickException: type[Exception] = _UsageError.__bases__[0]
 
-_INTERRUPTED = ("Interrupted.", "The same command continues a search.")
+_INTERRUPTED = ("Interrupted.", "The same command continues a search or a ranking.")
 
 app = typer.Typer(
     name="subshot",
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.command("score")(score.score)
 app.command("profile")(profile.profile)
+app.command("rank")(rank.rank)
 app.command("list")(list_names.list_names)
 app.command("data")(data.data)
 

@@ -11,7 +11,7 @@ from subshot.data._geometry import Size
 from subshot.data._images import ImageData
 from subshot.data._split import Split
 
-Kind = Literal["images"]
+Kind = Literal["images", "table"]
 
 
 class LoadSet(Protocol):

@@ -1,4 +1,4 @@
-"""The pass of SynFlow: all numbers of a network made absolute, batch norm passed through, an input of ones.
+"""The pass of SynFlow: all numbers of a network's state made absolute, batch norm passed through, an input of ones.
 
 The network itself isn't touched: absolute copies in double precision stand in for its parameters and buffers during the
 call. In double precision sums of path products overflow only beyond 1e308.
@@ -41,9 +41,12 @@ def absolute_pass(
         copies: dict[int, Tensor] = {}
         own = weights_of(weight_layers(network))
         wanted = {id(weight) for weight in own}
+        constants = _constants(network)
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             values = tensor.detach().clone()
-            copy = values.abs().double() if values.is_floating_point() else values
+            copy = values.double() if values.is_floating_point() else values
+            if values.is_floating_point() and name not in constants:
+                copy = copy.abs()
             # A network may differentiate while it runs: what has a gradient keeps it.
             state[name] = copies[id(tensor)] = copy.requires_grad_(tensor.requires_grad or id(tensor) in wanted)
         if not wanted:
@@ -57,6 +60,15 @@ def absolute_pass(
         check_differentiable(output)
         gradients = torch.autograd.grad(output.sum(), weights, allow_unused=True)
     return tuple(Layer(weight.detach(), gradient) for weight, gradient in zip(weights, gradients, strict=True))
+
+
+def _constants(network: nn.Module) -> set[str]:
+    """Buffers that aren't part of the state, such as masks of minus infinity: the reference leaves them alone too."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
 
 
 class _NoBatchNorm(TorchFunctionMode):

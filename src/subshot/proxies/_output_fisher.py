@@ -72,21 +72,30 @@ def output_fisher(
     weighted = jacobian * p.unsqueeze(2)
     mean = weighted.sum(dim=1)
     exact = torch.einsum("scj,sck->jk", weighted, jacobian) - mean.T @ mean
-    factored = _cholesky(p) @ jacobian
+    factored = _factor_times(p, jacobian)
     released = torch.einsum("scj,sck->jk", factored, factored)
     return exact / samples, released / samples, tensors
 
 
-def _cholesky(p: Tensor) -> Tensor:
-    """Lower factors of diag p - p p^T in closed form (Tanabe & Sagae, JRSS B 54, 1992); (S, classes, classes)."""
+def _factor_times(p: Tensor, jacobian: Tensor) -> Tensor:
+    """L J with the lower factor L of diag p - p p^T in closed form (Tanabe & Sagae, JRSS B 54, 1992).
+
+    L itself has classes x classes numbers for each sample: gigabytes for a thousand classes. Below its diagonal stands
+    a product of one factor for the row and one for the column, so running sums over classes do.
+
+    Args:
+        p: Probabilities, (S, classes).
+        jacobian: (S, classes, columns).
+    """
     after = 1 - p.cumsum(dim=1)
     after = torch.where(after > 1e-12, after, torch.zeros_like(after))  # past the last class there is nothing
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], dim=1)
     diagonal = (p * after / before).sqrt()
     # The last class is determined by the others: its column is zero.
     scale = torch.where(after > 0, (p / (before * after.clamp(min=1e-12))).sqrt(), torch.zeros_like(p))
-    lower = -p.unsqueeze(2) * scale.unsqueeze(1)
-    return lower.tril(-1) + torch.diag_embed(diagonal)
+    sums = (jacobian * scale.unsqueeze(2)).cumsum(dim=1)
+    earlier = torch.cat([torch.zeros_like(sums[:, :1]), sums[:, :-1]], dim=1)
+    return diagonal.unsqueeze(2) * jacobian - p.unsqueeze(2) * earlier
 
 
 def _first_numbers(use: Use, samples: int) -> list[tuple[nn.Parameter, Callable[[Tensor], Tensor]]]:

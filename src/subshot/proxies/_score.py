@@ -14,9 +14,16 @@ from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
 from subshot.proxies._evidence import BATCH_NEEDS, GRAPH_NEEDS, SIGN_NEEDS, Evidence, Inputs, check_batch, look
-from subshot.proxies._gradients import Loss
+from subshot.proxies._gradients import LOSS_NEEDS, Loss, weight_layers, weights_of
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import BoundProxy, Need, bind
+from subshot.proxies._samplewise import SAMPLE_NEEDS
+
+# What is taken from the weights of convolutions and linear layers.
+WEIGHT_NEEDS = (
+    LOSS_NEEDS | SAMPLE_NEEDS | Need.WEIGHTS | Need.HALVES | Need.QUARTERS | Need.KERNEL_COUPLED
+    | Need.ABSOLUTE | Need.ABSOLUTE_NORM
+)  # fmt: skip
 
 Batch = Inputs | tuple[Inputs, Tensor | None]
 
@@ -115,14 +122,17 @@ def score_prepared(
         needs = reduce(Need.__or__, (one.needs for one in chosen), Need(0))
         scores: dict[str, list[Score]] = {one.name: [] for one in chosen}
         keep = keep_parameters and redraws
+        unseen = ""
         with prepared(network, batch_norm=protocol.batch_norm, keep_parameters=keep) as seed_all:
             for repeat in range(protocol.repeats):
                 seed = stable_seed(protocol.seed, identity, repeat)
                 initialiser.draw(seed)
                 seed_all(stable_seed(seed, "forward"))
                 evidence = look(network, inputs, needs, labels=labels, loss=loss, macs=macs, seed=seed)
+                if repeat == 0 and needs & WEIGHT_NEEDS:  # in here: asking for a computed weight may change buffers
+                    unseen = _unseen(network)
                 for one in chosen:
-                    scores[one.name].append(_read(one, evidence))
+                    scores[one.name].append(_read(one, evidence, unseen))
         return {name: _average(several) for name, several in scores.items()}
 
     unlabelled = [one for one in proxies if labels is None and one.needs & Need.LABELS]
@@ -136,6 +146,15 @@ def score_prepared(
     return {one.name: scores[one.name] for one in proxies}
 
 
+def _unseen(network: nn.Module) -> str:
+    """A warning where most parameters are none that proxies of weights see; empty otherwise."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    seen = sum(weight.numel() for weight in weights_of(weight_layers(network)))
+    if 2 * seen >= total:
+        return ""
+    return f"it sees weights of convolutions and linear layers, which are {seen:,} of {total:,} parameters here"
+
+
 def _measured(
     proxies: Sequence[BoundProxy], measure: Callable[[Sequence[BoundProxy]], dict[str, Score]]
 ) -> dict[str, Score]:
@@ -146,8 +165,8 @@ def _measured(
         if isinstance(error, SubshotError) and not isinstance(error, NetworkError):
             raise
         families: dict[tuple[Need, bool], list[BoundProxy]] = {}
-        for one in proxies:  # a parameter count needs no pass at all
-            families.setdefault((one.needs & GRAPH_NEEDS, one.needs == Need.PARAMETERS), []).append(one)
+        for one in proxies:  # some need no pass over the batch, and operations may be known
+            families.setdefault((one.needs & (GRAPH_NEEDS | Need.MACS), bool(one.needs & BATCH_NEEDS)), []).append(one)
         if len(families) > 1:
             return {name: value for family in families.values() for name, value in _measured(family, measure).items()}
         return {one.name: _refusal(error) for one in proxies}
@@ -159,8 +178,14 @@ def _refusal(error: Exception, *, cost: Cost | None = None) -> Score:
     return Score.failed(f"{type(error).__name__} while the network ran: {error}".strip(), cost=cost)
 
 
-def _read(proxy: BoundProxy, evidence: Evidence) -> Score:
-    """A proxy's score of one look; it has a reason where there is nothing to average."""
+def _read(proxy: BoundProxy, evidence: Evidence, unseen: str) -> Score:
+    """A proxy's score of one look; it has a reason where there is nothing to average.
+
+    Args:
+        proxy: The proxy.
+        evidence: What the look found.
+        unseen: A warning for proxies of weights.
+    """
     cost = evidence.cost
     if evidence.non_finite and proxy.needs & BATCH_NEEDS:
         reason = f"the output has {evidence.non_finite} non-finite of {evidence.outputs} numbers"
@@ -177,6 +202,8 @@ def _read(proxy: BoundProxy, evidence: Evidence) -> Score:
     if reading.not_applicable:
         return Score.not_applicable(reading.not_applicable, cost=cost)
     warnings = reading.warnings + (evidence.warnings if proxy.needs & SIGN_NEEDS else ())
+    if unseen and proxy.needs & WEIGHT_NEEDS:
+        warnings = (*warnings, unseen)
     return Score.of(reading.value, parts=reading.parts, warnings=warnings, cost=cost)
 
 

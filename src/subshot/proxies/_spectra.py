@@ -129,10 +129,16 @@ def fold_to(maps: Tensor, grid: Sequence[int]) -> Tensor:
 def largest_singular_value(a: Tensor, b: Tensor) -> float:
     """Largest singular value of the product of two maps, rows by channels, over the number of rows."""
     first, second = (tensor.flatten(2) if tensor.dim() > 2 else tensor.unsqueeze(2) for tensor in (a, b))
-    step = max(1, _SLICE // max(first[0].numel(), second[0].numel()))
-    total = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64, device=first.device)
-    for one, two in zip(torch.split(first, step), torch.split(second, step), strict=True):
-        total += _by_channel(one) @ _by_channel(two).T
-    (values,) = batched(torch.linalg.svdvals, [total / (first.shape[0] * first.shape[2])])
+    rows = first.shape[0] * first.shape[2]
+    if rows < min(first.shape[1], second.shape[1]):
+        # Thousands of channels over a few pixels: an orthogonal change of basis leaves a matrix of rows by rows.
+        one, two = (torch.linalg.qr(_by_channel(tensor).cpu(), mode="r").R for tensor in (first, second))
+        total = one @ two.T
+    else:
+        step = max(1, _SLICE // max(first[0].numel(), second[0].numel()))
+        total = torch.zeros(first.shape[1], second.shape[1], dtype=torch.float64, device=first.device)
+        for one, two in zip(torch.split(first, step), torch.split(second, step), strict=True):
+            total += _by_channel(one) @ _by_channel(two).T
+    (values,) = batched(torch.linalg.svdvals, [total / rows])
     assert values is not None
     return float(values.max())

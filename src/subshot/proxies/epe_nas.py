@@ -37,7 +37,7 @@ def _check(options: Mapping[str, Value]) -> None:
 
 
 @proxy(
-    paper="Lopes et al., ICANN 2021, arXiv 2102.08099, equations 3 to 5",
+    paper="Lopes et al., ICANN 2021, arXiv 2102.08099",
     formula="sum over classes of |sum of log(|R_c| + k)|",
     needs=Need.JACOBIAN | Need.LABELS,
     scale="grows with the batch; compare equal batches only",

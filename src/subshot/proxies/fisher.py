@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Turner et al., ICLR 2020, arXiv 1906.04113, equation 2; as a score: arXiv 2101.08134",
+    paper="Turner et al., ICLR 2020, arXiv 1906.04113; as a score: arXiv 2101.08134",
     formula="sum over channels of n_k / 2 * E (sum a dL/da)^2",
     needs=Need.SALIENCY | Need.LABELS,
     scale="falls with the square of the batch size; compare equal batches and losses",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Abdelfattah et al., ICLR 2021, arXiv 2101.08134, section 3",
+    paper="Abdelfattah et al., ICLR 2021, arXiv 2101.08134",
     formula="sum over layers of ||dL/dw||",
     needs=Need.GRADIENT | Need.LABELS,
     scale="grows with depth; compare equal batches and losses",

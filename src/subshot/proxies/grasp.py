@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Wang et al., ICLR 2020, arXiv 2002.07376, equation 8; as a score: arXiv 2101.08134",
+    paper="Wang et al., ICLR 2020, arXiv 2002.07376; as a score: arXiv 2101.08134",
     formula="sum of -w * (H g)",
     needs=Need.CURVATURE | Need.LABELS,
     scale="signed; compare equal batches and losses",

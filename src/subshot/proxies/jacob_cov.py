@@ -24,7 +24,7 @@ _K = 1e-5
 
 
 @proxy(
-    paper="Mellor et al., arXiv 2006.04647v1, equation 3",
+    paper="Mellor et al., arXiv 2006.04647v1",
     formula="-sum of log(v + k) + 1/(v + k) over eigenvalues v of the Jacobian's correlation",
     needs=Need.JACOBIAN,
     scale="at most about -S; compare equal batch sizes only",

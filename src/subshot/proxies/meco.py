@@ -65,4 +65,5 @@ def meco(evidence: "Evidence", *, opt: bool = False, modules: str = "layers") ->
         assert one.correlation_of_few is not None
         total += one.correlation_of_few * max(one.channels / FEW, 1.0) if opt else one.correlation
         full += one.positions > (min(one.channels, FEW) if opt else one.channels)
-    return Reading(total, {"layers": float(len(maps)), "more positions than channels": float(full)})
+    warnings = () if full else ("no layer has more positions than channels, so the score is 0 for any weights",)
+    return Reading(total, {"layers": float(len(maps)), "more positions than channels": float(full)}, warnings)

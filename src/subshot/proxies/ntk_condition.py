@@ -4,7 +4,7 @@
 
 Low condition numbers are said to train fast. w are the weights of convolutions and linear layers. No labels. Cost: one
 forward and one backward pass, shared with the other kernel proxies; ``coupled`` takes one backward pass for each
-sample.
+sample and holds their gradients, batch size times weights in single precision.
 
 Departures from the authors' code: batch statistics are held fixed, so that samples have gradients of their own;
 ``coupled=true`` goes through the statistics, as theirs does. Their kernel also holds the weights of batch norm. The
@@ -55,7 +55,7 @@ def spectrum_of(kernel: "Tensor") -> "Tensor":
     formula="-lambda_max / lambda_min of the neural tangent kernel",
     needs=kernel_needs,
     scale="at most -1; compare equal batch sizes only",
-    preset=Preset(samples=72, initialisation="kaiming", options={"coupled": True}),
+    preset=Preset(samples=72, initialisation="kaiming", repeats=3, options={"coupled": True}),
 )
 def ntk_condition(evidence: "Evidence", *, coupled: bool = False) -> Reading:
     """Negative condition number of the neural tangent kernel.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Mellor et al., ICML 2021, arXiv 2006.04647, section 3",
+    paper="Mellor et al., ICML 2021, arXiv 2006.04647",
     formula="log |det K|, K_ij = U - Hamming(c_i, c_j)",
     needs=Need.AGREEMENT,
     scale="grows like S log U; compare equal batch sizes only",

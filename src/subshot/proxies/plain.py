@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Abdelfattah et al., ICLR 2021, arXiv 2101.08134, section 3",
+    paper="Abdelfattah et al., ICLR 2021, arXiv 2101.08134",
     formula="sum of w * dL/dw",
     needs=Need.GRADIENT | Need.LABELS,
     scale="signed; no direction was published",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @proxy(
-    paper="Lee et al., ICLR 2019, arXiv 1810.02340, equation 6; as a score: arXiv 2101.08134",
+    paper="Lee et al., ICLR 2019, arXiv 1810.02340; as a score: arXiv 2101.08134",
     formula="sum of |w * dL/dw|",
     needs=Need.GRADIENT | Need.LABELS,
     scale="grows with depth; compare equal batches and losses",

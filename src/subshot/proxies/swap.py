@@ -37,7 +37,7 @@ def _needs(options: Mapping[str, Value]) -> Need:
     formula="|{sample-wise activation patterns}|",
     needs=_needs,
     scale="a count, at most min(2^S, V); compare equal batch sizes only",
-    preset=Preset(samples=16, initialisation="normal"),
+    preset=Preset(samples=16, initialisation="normal", repeats=32),
 )
 def swap(evidence: "Evidence", *, ternary: bool = False) -> Reading:
     """Number of distinct sample-wise activation patterns.

@@ -62,7 +62,7 @@ def _check(options: Mapping[str, Value]) -> None:
     scale="at most the SWAP score; compare equal batch size, mu and sigma only",
     calibrate=sizes_to_options,
     check=_check,
-    preset=Preset(samples=16, initialisation="normal"),
+    preset=Preset(samples=16, initialisation="normal", repeats=32),
 )
 def swap_regularized(
     evidence: "Evidence",

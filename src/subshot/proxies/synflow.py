@@ -2,11 +2,11 @@
 
     score = log sum of |w| * dR/d|w|,   R = sum of outputs for an input of ones
 
-All parameters and buffers are made absolute and batch norm is passed through. The sum itself is a product over layers
-that reaches 1e60 and more on deep networks; its logarithm is handed out, which orders networks the same way (ours),
-and the sum stands in the parts as far as double precision holds it. Where layers aren't positively homogeneous (GELU,
-layer norm, softmax) the number exists and the theory doesn't. Cost: one forward and one backward pass over a single
-sample.
+Parameters and buffers of the network's state are made absolute and batch norm is passed through; buffers outside the
+state, such as masks, stay as they are. The sum itself is a product over layers that reaches 1e60 and more on deep
+networks; its logarithm is handed out, which orders networks the same way (ours), and the sum stands in the parts as far
+as double precision holds it. Where layers aren't positively homogeneous (GELU, layer norm, softmax) the number exists
+and the theory doesn't. Cost: one forward and one backward pass over a single sample.
 
 ``batch_norm=true`` is the reference code's synflow_bn: batch norm stays, by the protocol's mode. With statistics of one
 constant image it is fragile, and it is here for comparison only.
@@ -28,7 +28,7 @@ def _needs(options: Mapping[str, Value]) -> Need:
 
 
 @proxy(
-    paper="Tanaka et al., NeurIPS 2020, arXiv 2006.05467, equation 3; as a score: arXiv 2101.08134",
+    paper="Tanaka et al., NeurIPS 2020, arXiv 2006.05467; as a score: arXiv 2101.08134",
     formula="log sum of |w| * dR/d|w|",
     needs=_needs,
     scale="a logarithm; the sum grows exponentially with depth",

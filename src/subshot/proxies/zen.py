@@ -31,7 +31,7 @@ def _check(options: Mapping[str, Value]) -> None:
 
 
 @proxy(
-    paper="Lin et al., ICCV 2021, arXiv 2102.01063, algorithm 1",
+    paper="Lin et al., ICCV 2021, arXiv 2102.01063",
     formula="log E ||F(x) - F(x + 0.01 e)|| + sum of log sqrt(variance)",
     needs=Need.NOISE,
     scale="a logarithm that grows with depth",

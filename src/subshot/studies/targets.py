@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subshot import __version__
-from subshot._choice import Choice
+from subshot._choice import Choice, parse_choices
 from subshot._types import Protocol, Score, TaskSpec
 from subshot.errors import DataError, MissingDependencyError, NetworkError, OptionError, UnknownNameError
-from subshot.proxies._proxy import BoundProxy, Preset, bind
+from subshot.proxies._proxy import BoundProxy, Preset, bind, get_proxy, list_proxies
 from subshot.spaces._space import SPACES, get_space, network_settings, resolve_variant
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
@@ -76,22 +76,19 @@ def score_targets(
         seed: Seed of the batch and of initialisations.
         device: Where to run.
         preset: ``shared``: one protocol for all proxies, that of the other arguments. ``paper``: batch size,
-            initialisation, batch norm, input, repeats and options of each proxy's paper, as far as it has them; a
-            target then stands once for each protocol.
+            initialisation, batch norm, input, repeats and options of each proxy's paper, as far as it has them, in
+            place of the arguments; only options given with a proxy's name win. A target then stands once for each
+            protocol.
 
     Raises:
         SubshotError: A target, proxy, data set or setting can't be used.
     """
     if preset not in ("shared", "paper"):
         raise OptionError(f"There is no preset {preset!r}.", "Use shared or paper.")
-    chosen = bind(proxies)
     shared = _Setting(batch_size, init, bn_mode, unreal, repeats)
     groups: dict[_Setting, list[BoundProxy]] = {}
-    for one in chosen:
+    for one in bind(proxies) if preset == "shared" else _bind_to_papers(proxies):
         own = shared if preset == "shared" else _of_paper(one.info.preset, shared)
-        if preset == "paper":
-            # Named with the paper's options, so that the score's key tells them.
-            (one,) = bind(Choice(one.info.name, {**one.info.preset.options, **one.changed}))
         groups.setdefault(own, []).append(one)
     scored = [
         _score_on(
@@ -123,8 +120,21 @@ class _Setting:
 
 def _of_paper(preset: Preset, shared: _Setting) -> _Setting:
     """The paper's settings; a network of the user's keeps its weights where the paper draws none of its own."""
+    if preset == Preset():
+        return shared
     init = shared.init if preset.initialisation == "default" else preset.initialisation
     return _Setting(preset.samples or shared.batch_size, init, preset.batch_norm, preset.unreal, preset.repeats)
+
+
+def _bind_to_papers(proxies: str | Sequence[str]) -> list[BoundProxy]:
+    """Proxies with their papers' options, in their names too; a given option wins, also at its usual default."""
+    found: dict[str, BoundProxy] = {}
+    for text in [proxies] if isinstance(proxies, str) else proxies:
+        for choice in parse_choices(text):
+            for name in list_proxies() if choice.name == "all" else [choice.name]:
+                (bound,) = bind(Choice(name, {**get_proxy(name).preset.options, **choice.options}))
+                found[bound.name] = bound
+    return list(found.values())
 
 
 def _score_on(

@@ -1,0 +1,59 @@
+"""NAS-Bench-201 / NATS-Bench topology: 15,625 cells trained on three data sets (arXiv 2001.00326, 2009.00437).
+
+Columns ``DATA_PART_EPOCHS``. ``test_200`` are means of all training runs: use these for claims about test accuracy.
+``valid_200`` is one run. The runs of CIFAR-10 are in the table one by one, so its noise ceiling is known.
+
+The two tables with scores have the thirteen of NAS-Bench-Suite-Zero (arXiv 2210.03230) for the 9,445 cells without dead
+operations, under the names of that suite.
+"""
+
+from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
+from subshot.benchmarks._facts import TableFacts, TargetFacts
+
+_ACCURACY = "nas-bench-201/nb201_accuracy.csv.gz"
+_PARTS = {"valid": "validation", "test": "test"}
+
+_TARGETS = {
+    f"{data}_{part}_{epochs}": TargetFacts(
+        metric=f"accuracy after {epochs} epochs",
+        unit="%",
+        split=split,
+        seeds=("cifar10_test_200_seeds",) if (data, part, epochs) == ("cifar10", "test", 200) else (),
+    )
+    for data in ("cifar10", "cifar100", "imagenet16")
+    for epochs in (200, 12)
+    for part, split in _PARTS.items()
+}
+
+_FACTS = TableFacts(
+    space="nasbench201",
+    arch_column="arch_str",
+    source="NATS-Bench (Dong et al., 2021) and NAS-Bench-201 (Dong and Yang, 2020), as public repositories pass it on",
+    licence="MIT (NATS-Bench); BSD-2-Clause and none stated for single columns",
+    targets=_TARGETS,
+)
+
+BENCHMARKS.register(
+    "nasbench201",
+    Benchmark(
+        "nasbench201",
+        "15,625 trained cells, three data sets, 12 and 200 epochs",
+        (_ACCURACY,),
+        _FACTS,
+        f"Put {_ACCURACY} below SUBSHOT_DATA: columns arch_str and, for example, cifar10_test_200.",
+    ),
+)
+
+for _data in ("cifar10", "imagenet16"):
+    _scores = f"nas-bench-201/nb201_zc13_{_data}.csv.gz"
+    BENCHMARKS.register(
+        f"nasbench201_scores_{_data}",
+        Benchmark(
+            f"nasbench201_scores_{_data}",
+            f"the 9,445 live cells with thirteen published scores on {_data}",
+            (_ACCURACY, _scores),
+            _FACTS,
+            f"Put {_ACCURACY} and {_scores} below SUBSHOT_DATA, joined by their column index.",
+            key="index",
+        ),
+    )

@@ -1,0 +1,236 @@
+"""``subshot rank``: its contract, its files, and everything a user can get wrong."""
+
+import csv
+import gzip
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import subshot
+from subshot.benchmarks import ranking
+from subshot.benchmarks.ranking import STATISTICS
+
+SPACE = "nasbench201(channels=2,cells=1)"
+CELLS = 20
+ROW_KEYS = {"proxy", *STATISTICS, *(f"{name}_ci" for name in STATISTICS), "non_finite"}
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(ranking, "_RESAMPLES", 25)
+
+
+@pytest.fixture(scope="module")
+def cells():
+    space, rng = subshot.get_space(SPACE), np.random.default_rng(2)
+    drawn = [space.format(space.sample(rng)) for _ in range(3 * CELLS)]
+    return list(dict.fromkeys(drawn))[:CELLS]
+
+
+@pytest.fixture
+def plain(folder, cells):
+    """``table.csv`` in the current folder."""
+    rows = [(cell, 80 + number / 2, -number, "x") for number, cell in enumerate(cells)]
+    path = folder / "table.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("arch", "acc", "loss", "word"), *rows])
+    return path
+
+
+@pytest.fixture
+def quick(plain, npz):
+    """Arguments of a ranking of a second or less."""
+    return ["rank", "--space", SPACE, "--table", plain.name, "--data", npz, "--workers", 1, "--again", 0]
+
+
+def test_the_contract(run, quick, cells):
+    done = run(*quick, "--target", "acc", "--proxy", "swap,plain", "--aggregate", "vote", "--again", 5, "--json")
+    assert done.code == 0
+    values = done.json
+    assert list(values) == ["protocol", "archs", "rows", "noise_ceiling", "seconds", "run"]
+    assert values["archs"] == CELLS
+    assert [row["proxy"] for row in values["rows"]] == ["swap", "plain", "parameters", "macs", "vote"]
+    for row in values["rows"]:
+        assert set(row) == ROW_KEYS
+        for name in STATISTICS:
+            assert len(row[f"{name}_ci"]) == 2
+        low, high = row["spearman_ci"]
+        assert -1 <= low <= row["spearman"] <= high <= 1
+        assert 80 <= row["top1"] < 90
+    protocol = values["protocol"]
+    assert (protocol["space"], protocol["table"], protocol["target"]) == (
+        "nasbench201(cells=1, channels=2)",
+        "table.csv",
+        "acc",
+    )
+    assert (protocol["batch_size"], protocol["seed"], protocol["direction"]) == (16, 0, "maximize")
+    assert set(values["noise_ceiling"]["proxies"]) == {"swap", "plain"}
+    assert "Spearman" in done.err
+
+
+def test_the_run_folder(run, quick, folder, cells):
+    values = run(*quick, "--target", "acc", "--archs", 12, "--out", "here", "--json").json
+    assert values["run"] == "here"
+    assert {path.name for path in (folder / "here").iterdir()} == {"study.db", "scores.csv", "rank.json", "report.md"}
+    assert json.loads((folder / "here" / "rank.json").read_text()) == values
+    with (folder / "here" / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["arch", "acc", "swap", "parameters", "macs"]
+    assert len(rows) == 12
+    assert all(float(row["acc"]) == 80 + cells.index(row["arch"]) / 2 for row in rows)
+    report = (folder / "here" / "report.md").read_text()
+    assert "| parameters (baseline) |" in report
+    assert f"{values['rows'][0]['kendall']:.3f} [" in report
+    assert "12 random ones (seed 0) of all 20 rows" in report
+
+
+def test_tables_for_people(run, quick, monkeypatch):
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        done = run(*quick, "--target", "acc", "--minimize")
+        assert done.code == 0
+        table = done.out.partition("20 architectures")[0]
+        assert "parameters" in table  # whole, not broken over lines
+        assert all(len(line) <= width for line in table.splitlines())
+        assert table.count("[") == len(("swap", "parameters", "macs")) * (1 if width == 80 else 2)
+        assert "lower is better; the best is 80," in done.out
+        assert "Protocol: narrow" in done.out
+
+
+def test_the_same_command_reads_back_what_is_there(run, quick):
+    first = run(*quick, "--target", "acc", "--json").json
+    second = run(*quick, "--target", "acc", "--json").json
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    assert first["run"].startswith("runs")
+
+
+def test_stored_scores(run, quick):
+    done = run(*quick, "--target", "acc", "--scores", "loss", "--json")
+    assert [row["proxy"] for row in done.json["rows"]] == ["loss", "parameters", "macs"]
+    assert done.json["rows"][0]["spearman"] == -1
+    assert done.json["rows"][0]["top1"] == 80
+    assert "batch_size" not in done.json["protocol"]
+
+
+@pytest.fixture
+def refused(run, folder, plain):
+    """Runs a command that must be refused, for people and for machines, and returns its message."""
+
+    def refused(*arguments):
+        before = sorted(folder.rglob("*"))
+        for_people = run(*arguments)
+        assert (for_people.code, for_people.out) == (2, "")
+        assert for_people.err.startswith("Error: ")
+        assert for_people.err.count("\n") == 1, "one paragraph"
+        for_machines = run(*arguments, "--json")
+        assert for_machines.code == 2
+        error = for_machines.json["error"]
+        assert for_people.err == f"Error: {error['message']} {error['hint']}".rstrip() + "\n"
+        assert sorted(folder.rglob("*")) == before
+        return for_people.err
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--table", "nowhere.csv", "--target", "acc"], "nowhere.csv does not exist"),
+        (["--table", "nasbench21", "--target", "acc"], "no table named 'nasbench21'. Did you mean 'nasbench201'"),
+        (["--table", "nasbench201", "--target", "acc"], "SUBSHOT_DATA names no folder"),
+        (["--table", "table.csv"], "No target was given"),
+        (["--table", "table.csv", "--target", "ac"], "named 'ac'. Did you mean 'acc'"),
+        (["--table", "table.csv", "--target", "word"], "'word' of table.csv is not numeric: row 1 has 'x'"),
+        (["--table", "table.csv", "--target", "acc", "--archs", "lives"], "Did you mean 'live'"),
+        (["--table", "table.csv", "--target", "acc", "--archs", "1k"], "has 20 to choose from"),
+        (["--table", "table.csv", "--target", "acc", "--arch-column", "cell"], "named 'cell'"),
+        (["--table", "table.csv", "--target", "acc", "--scores", "loss", "--proxy", "swap"], "both given"),
+        (["--table", "table.csv", "--target", "acc", "--aggregate", "votes"], "no aggregator named 'votes'"),
+        (["--table", "table.csv", "--target", "acc", "--data", "cifar01"], "no data set named 'cifar01'"),
+        (["--table", "cut.csv.gz", "--target", "acc"], "damaged or truncated"),
+        (["--table", "table.pkl", "--target", "acc"], "no table that subshot can read"),
+        (["--table", "twice.csv", "--target", "acc"], "twice with different values of 'acc'"),
+        (
+            ["--table", "other.csv", "--target", "acc"],
+            "1 of 20 cells in column 'arch' of other.csv are no architectures",
+        ),
+    ],
+)
+def test_bad_input(refused, folder, plain, arguments, expected):
+    text = plain.read_text()
+    (folder / "cut.csv.gz").write_bytes(gzip.compress(text.encode())[:-40])
+    (folder / "table.pkl").write_bytes(b"cos\nsystem\n(S'touch harmed'\ntR.")
+    (folder / "twice.csv").write_text(f"{text}{text.splitlines()[1].replace('80.0', '81.0')}\n")
+    (folder / "other.csv").write_text(text.replace("|", "", 1))
+    assert expected in refused("rank", "--space", SPACE, *arguments)
+    assert not (folder / "harmed").exists()
+
+
+def test_a_table_of_another_space(refused):
+    message = refused("rank", "--space", "darts", "--table", "table.csv", "--target", "acc")
+    assert "20 of 20 cells in column 'arch' of table.csv are no architectures of darts; the first: '|" in message
+
+
+@pytest.mark.slow
+def test_a_killed_ranking_continues_with_the_same_result(folder, plain, npz):
+    arguments = ["rank", "--space", "nasbench201(channels=16,cells=3)", "--variant", "official", "--table", plain.name]
+    arguments += ["--target", "acc", "--data", str(npz), "--workers", "1", "--again", "0", "--json", "--out"]
+    code = "from subshot.benchmarks import ranking; ranking._RESAMPLES = 25; from subshot.cli.main import main; main()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(out):
+        command = [sys.executable, "-c", code, *arguments, out]
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    killed = start("broken")
+    log = folder / "broken" / "study.db-wal"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size > 40_000) and killed.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, "it ended before it was killed"
+    with sqlite3.connect(folder / "broken" / "study.db") as database:
+        (stored,) = database.execute("SELECT COUNT(*) FROM evaluations").fetchone()
+    database.close()
+    assert 0 < stored < CELLS
+    outputs = [start(out).communicate()[0] for out in ("broken", "whole")]
+    broken, whole = ({**json.loads(text), "seconds": 0, "run": ""} for text in outputs)
+    assert broken == whole
+    assert (folder / "broken" / "scores.csv").read_text() == (folder / "whole" / "scores.csv").read_text()
+
+
+def test_help_waits_for_nothing():
+    code = (
+        "import sys; sys.argv = ['subshot', 'rank', '--help']\n"
+        "from subshot.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "assert not {'torch', 'scipy', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--aggregate" in done.stdout
+
+
+def test_stored_scores_wait_for_no_torch(folder, plain):
+    code = (
+        "import sys; sys.argv = ['subshot', 'rank', '--space', 'nasbench201', '--table', 'table.csv', "
+        "'--target', 'acc', '--scores', 'loss', '--json']\n"
+        "from subshot.benchmarks import ranking; ranking._RESAMPLES = 25\n"
+        "from subshot.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["archs"] == CELLS
