@@ -83,7 +83,7 @@ def targets(count: int) -> list[Target]:
     return [*found, Target("DARTS-1000", darts, genotypes, truth, "cifar", "cifar10")]
 
 
-def measure(target: Target, *, batch_size: int, workers: int) -> tuple[dict[str, np.ndarray], str]:
+def measure(target: Target, *, batch_size: int, workers: int, slow: bool) -> tuple[dict[str, np.ndarray], str]:
     """Scores by proxy, NaN where a slow proxy has not been computed, and the protocol."""
     images = take_batch(target.data, batch_size, samples="random", seed=0, image_size=None)
     protocol = protocol_for(target.space, images, variant=target.variant)
@@ -92,11 +92,13 @@ def measure(target: Target, *, batch_size: int, workers: int) -> tuple[dict[str,
     arguments = {"workers": workers}
     found = scores(label, target.space, target.archs, images, protocol, proxies=",".join(fast), **arguments)
     for name, count in SLOW.items():
+        if not slow:
+            continue
         some = scores(label, target.space, target.archs[:count], images, protocol, proxies=name, **arguments)
         values = np.full(len(target.archs), np.nan)
         values[: len(some[name])] = some[name]
         found[name] = values
-    return {name: found[name] for name in sorted({*fast, *SLOW})}, str(protocol)
+    return {name: found[name] for name in sorted({*fast, *(SLOW if slow else ())})}, str(protocol)
 
 
 def line(name: str, ranking: Ranking) -> str:
@@ -135,6 +137,8 @@ def table(target: Target, found: dict[str, np.ndarray]) -> list[str]:
     lines += [*(text for _, text in sorted(ranked, key=lambda one: -one[0])), *orderless]
     for name in list_aggregators():
         reads = get_aggregator(name).reads or GENERIC.get(name, CHOSEN)
+        if not set(reads) <= found.keys():
+            continue
         some = slice(0, min(SLOW.get(one, len(target.archs)) for one in reads))
         combined = aggregate(name, {one: found[one][some] for one in reads}).values
         lines.append(line(f"{name} of {', '.join(reads)}", rank(combined, target.truth[some])))
@@ -147,11 +151,15 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--only", default="", help="only targets whose name holds this text, in a table of its own")
+    parser.add_argument(
+        "--fast", default="none", help="targets whose name holds this text go without proxies of a pass for each class"
+    )
     arguments = parser.parse_args()
     part = "_" + arguments.only.replace(" ", "_").lower() if arguments.only else ""  # never over the whole table
     lines = ["# Proxies against trained accuracy", ""]
     for target in [one for one in targets(arguments.networks) if arguments.only in one.name]:
-        found, protocol = measure(target, batch_size=arguments.batch_size, workers=arguments.workers)
+        slow = arguments.fast not in target.name
+        found, protocol = measure(target, batch_size=arguments.batch_size, workers=arguments.workers, slow=slow)
         best = f"Best accuracy among them: {target.truth.max():.2f}, median {np.median(target.truth):.2f}."
         lines += [f"## {target.name}", "", f"Protocol: {protocol}. {best}", "", *table(target, found), ""]
         (HERE / "results" / f"main_table{part}.md").write_text("\n".join(lines))
