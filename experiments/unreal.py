@@ -19,13 +19,13 @@ from subshot.data import UNREAL_KINDS, take_batch
 from subshot.proxies._proxy import list_proxies
 from subshot.spaces.nasbench201 import NasBench201
 
-BATCH = 64
+BATCH = 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--cells", type=int, default=150)
+    parser.add_argument("--cells", type=int, default=100)
     arguments = parser.parse_args()
     archs, rows = cells(arguments.cells)
     truth = np.array([float(row["cifar10_test_200"]) for row in rows])
