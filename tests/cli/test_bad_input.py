@@ -68,7 +68,7 @@ def refused(run, folder):
         (["search", "--device", "magic"], "The device 'magic' can't be used: "),
         (["search", "--device", "meta"], "The device 'meta' can't be used: "),
         (["profile", "--space", "dart"], "Did you mean 'darts'"),
-        (["list", "proxys"], "Did you mean 'proxies'? Known: aggregators, benchmarks, data, proxies, spaces, strategies."),
+        (["list", "proxys"], "Did you mean 'proxies'? Known: aggregators, benchmarks, data, proxies, "),
         (["serach"], "No such command 'serach'"),
         (["search", "--spcae", "darts"], "No such option: --spcae"),
         (["list"], "Missing argument"),
