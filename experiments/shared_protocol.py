@@ -17,12 +17,15 @@ from main_table import LEFT_OUT, cells
 
 from subshot._choice import Choice
 from subshot._seeds import stable_rng
+from subshot.aggregators import aggregate, get_aggregator
 from subshot.benchmarks.ranking import estimate, spearman
 from subshot.data import take_batch
 from subshot.proxies._proxy import PROXIES, Preset
 from subshot.spaces.nasbench201 import NasBench201
 
 SHARED = Preset(samples=64)
+# Aggregators whose every term has a preset, or is a cost.
+COMBINED = ("az_nas", "te_nas", "teg", "vkdnw_aggregate")
 
 
 def difference(a: np.ndarray, b: np.ndarray, truth: np.ndarray) -> str:
@@ -39,10 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cells", type=int, default=100)
+    parser.add_argument("--cells-per-stage", type=int, default=1, help="5 for the official network")
+    parser.add_argument("--only", default="", help="only these proxies, by comma, in a table of their own")
     arguments = parser.parse_args()
     archs, rows = cells(arguments.cells)
     truth = np.array([float(row["cifar10_test_200"]) for row in rows])
-    space = NasBench201(cells=1)
+    space = NasBench201(cells=arguments.cells_per_stage)
+    only = [name for name in arguments.only.split(",") if name]
+    part = "_" + "_".join(only) if only else ""  # never over the whole table
 
     def measure(preset: Preset, names: list[str]) -> dict[str, np.ndarray]:
         batch = take_batch("cifar10", preset.samples or 64, samples="random", seed=0, unreal=preset.unreal)
@@ -57,31 +64,45 @@ def main() -> None:
         return scores("protocol", space, archs, batch, protocol, proxies=",".join(names), workers=arguments.workers)
 
     differing = [n for n in PROXIES.names() if n not in LEFT_OUT and PROXIES.get(n).preset not in (SHARED, Preset())]
+    differing = [name for name in differing if not only or name in only]
     groups: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for name in differing:
         groups[astuple(PROXIES.get(name).preset)[:-1]].append(name)
-    shared = measure(SHARED, differing)
+    shared = measure(SHARED, [*differing, *(["macs"] if "macs" not in differing else [])])
     lines = [
         f"# The shared protocol against the papers' own, {len(archs)} live NAS-Bench-201 cells",
         "",
         "Spearman with CIFAR-10 test accuracy. Shared: batch 64, torch's default initialisation, batch statistics, real images, one "
-        "look, default options. Networks of 16 channels, one cell per stage. Left out are proxies whose paper's protocol is the shared one, or that have none on record.",
+        f"look, default options. Networks of 16 channels, cells per stage: {space.cells}. Left out are proxies whose paper's protocol is the shared one, or that have none on record.",
         "",
         "| proxy | paper's protocol | paper | shared | difference |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for names in groups.values():
+    papers = {"macs": shared["macs"]}
+    # The coupled kernels take longest.
+    for names in sorted(groups.values(), key=lambda names: any("ntk" in name or "eigen" in name for name in names)):
         preset = PROXIES.get(names[0]).preset
         texts = {name: str(Choice(name, PROXIES.get(name).preset.options)) for name in names}
         own = measure(preset, list(texts.values()))
         said = f"batch {preset.samples or 64}, {preset.initialisation}, {preset.batch_norm}, {preset.unreal} x {preset.repeats}"
         for name, text in texts.items():
+            papers[name] = own[text]
             paper = estimate(own[text], truth)
             lines.append(
                 f"| {text} | {said} | {paper} | {estimate(shared[name], truth)} | {difference(own[text], shared[name], truth)} |"
             )
             print(lines[-1], flush=True)
-        (HERE / "results" / "shared_protocol.md").write_text("\n".join(lines) + "\n")
+        (HERE / "results" / f"shared_protocol{part}.md").write_text("\n".join(lines) + "\n")
+    for name in COMBINED:
+        reads = get_aggregator(name).reads
+        if not set(reads) <= papers.keys() & shared.keys():
+            continue
+        a, b = (aggregate(name, {one: found[one] for one in reads}).values for found in (papers, shared))
+        lines.append(
+            f"| {name} of {', '.join(reads)} | each term its own | {estimate(a, truth)} | {estimate(b, truth)} | {difference(a, b, truth)} |"
+        )
+        print(lines[-1], flush=True)
+    (HERE / "results" / f"shared_protocol{part}.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
