@@ -43,13 +43,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--cells-per-stage", type=int, default=1, help="5 for the official network")
-    parser.add_argument("--only", default="", help="only these proxies, by comma, in a table of their own")
+    parser.add_argument("--only", default="", help="only an aggregator's proxies, in a table of their own")
     arguments = parser.parse_args()
     archs, rows = cells(arguments.cells)
     truth = np.array([float(row["cifar10_test_200"]) for row in rows])
     space = NasBench201(cells=arguments.cells_per_stage)
-    only = [name for name in arguments.only.split(",") if name]
-    part = "_" + "_".join(only) if only else ""  # never over the whole table
+    only = get_aggregator(arguments.only).reads if arguments.only else ()
+    part = f"_{arguments.only}" if only else ""  # never over the whole table
 
     def measure(preset: Preset, names: list[str]) -> dict[str, np.ndarray]:
         batch = take_batch("cifar10", preset.samples or 64, samples="random", seed=0, unreal=preset.unreal)
