@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -252,6 +253,27 @@ SPECIMENS = [
     Specimen("tokens", lambda rng, samples: Tokens(rng), _ids),
     Specimen("recommender", lambda rng, samples: Recommender(rng), _dense_and_sparse),
 ]
+
+
+class SineOnce(torch.autograd.Function):
+    """A sine that may be differentiated once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * x.cos()
+
+
+@pytest.fixture
+def sine_once() -> Callable[[Tensor], Tensor]:
+    """The sine, by a function whose author has no second derivative."""
+    return SineOnce.apply
 
 
 @pytest.fixture(params=SPECIMENS, ids=lambda specimen: specimen.name, scope="session")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from subshot._types import Protocol, Score
-from subshot.proxies import _features, _noise
+from subshot.proxies import _block_maps, _noise
 from subshot.proxies._score import score
 
 HERE = Path(__file__).parent
@@ -50,7 +50,9 @@ def ours(entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Score:
     """Our score by the protocol of an entry."""
     if "sign_seeds" in entry:
         seeds = entry["sign_seeds"][::-1]  # theirs begins at the last block
-        monkeypatch.setattr(_features, "random_signs", lambda like, seed, index: golden.signs(like.shape, seeds[index]))
+        monkeypatch.setattr(
+            _block_maps, "random_signs", lambda like, seed, index: golden.signs(like.shape, seeds[index])
+        )
     if "noise_seeds" in entry:
         left = list(entry["noise_seeds"])
         monkeypatch.setattr(_noise, "Initialiser", Kept)

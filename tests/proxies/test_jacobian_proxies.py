@@ -95,7 +95,7 @@ def test_against_numpy(seed: int) -> None:
     assert ok(Given(rows), batch) == pytest.approx(jacob_cov_by_numpy(rows.numpy()), rel=1e-9)
     for branch in ("few", "many"):
         expected = epe_by_numpy(rows.numpy(), labels.numpy(), many=branch == "many")
-        assert ok(Given(rows), batch, f"epe_nas(branch={branch})") == pytest.approx(expected, rel=1e-9)
+        assert ok(Given(rows, 8), batch, f"epe_nas(branch={branch})") == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("outputs", "many"), [(100, False), (101, True)])
@@ -159,6 +159,13 @@ def test_epe_nas_needs_a_class_for_each_sample() -> None:
             "it needs one class for each sample",
         )
         assert scores["jacob_cov"].ok
+    for outputs, last in ((1, 1), (3, 2), (120, 119)):  # one output stands for two classes
+        expected = f", and the network has outputs for classes 0 to {last}"
+        for low, high in ((0, last + 1), (-1, 1), (0, last)):
+            labels = torch.tensor([low, high, high, low])
+            found = score(Given(rows, outputs), (x, labels), proxies="epe_nas")["epe_nas"]
+            assert found.ok is (low == 0 and high == last)
+            assert found.ok or found.reason == f"labels reach from {low} to {high}{expected}"
     with pytest.raises(OptionError, match="no branch 'most' of epe_nas"):
         score(Given(rows), (x, torch.tensor([0, 0, 1, 1])), proxies="epe_nas(branch=most)")
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from subshot._types import Protocol, Score
-from subshot.proxies import _evidence, _features, _gradients, _samplewise
-from subshot.proxies._evidence import SIGN_NEEDS
+from subshot.proxies import _block_maps, _evidence, _gradients, _hidden_maps, _layer_maps, _samplewise
+from subshot.proxies._batch_pass import SIGN_NEEDS
 from subshot.proxies._features import FEATURE_NEEDS
 from subshot.proxies._gradients import LOSS_NEEDS
 from subshot.proxies._proxy import Need, bind, list_proxies
@@ -27,12 +27,14 @@ ALL = [
     *(name for name in list_proxies() if name != "swap_regularized"), "swap(ternary=true)",
     "swap_regularized(mu=1, sigma=4)", "epe_nas(branch=many)", "zen(variance=running)", "synflow(batch_norm=true)",
     "ntk_condition(coupled=true)", "ntk_mse(coupled=true)", "vkdnw(released=true)", "zico(parts=2)", "meco(opt=true)",
-    "meco(modules=all)",
+    "meco(modules=all)", "sigeo(setting=vision)", "fisher_rao(step=true)", "fisher_rao(reading=mean, scope=head)",
 ]  # fmt: skip
 
 # Which pass serves which proxy: of the loss, over the whole batch and in passes of their own ...
 LOSS = ["grad_norm", "plain", "snip", "grasp", "fisher"]
-PARTS = ["zico", "zico(parts=2)", "sigeo", "l_swag"]
+STEPPED = ["sigeo(setting=vision)", "fisher_rao(step=true)"]
+PARTS = ["zico", "zico(parts=2)", "sigeo", "fisher_rao", "fisher_rao(reading=mean, scope=head)", "l_swag", *STEPPED]
+VALUE = ["loss"]
 OF_A_LOSS = [*LOSS, *PARTS, "grad_sign"]
 # ... of the output ...
 JACOBIAN = ["jacob_cov", "epe_nas", "epe_nas(branch=many)"]
@@ -50,7 +52,7 @@ COUNTS = ["parameters", "macs", "l2_norm"]
 
 # What uses labels, and what only groups samples by them.
 BY_CLASS = ["epe_nas", "epe_nas(branch=many)", "ntk_mse", "ntk_mse(coupled=true)"]
-LABELLED = [*OF_A_LOSS, *BY_CLASS]
+LABELLED = [*OF_A_LOSS, *VALUE, *BY_CLASS]
 # What goes back through the whole network from its output.
 FROM_OUTPUT = [*OF_A_LOSS, *JACOBIAN, *KERNEL, *COUPLED, *FISHER, *SYNFLOW]
 
@@ -214,7 +216,7 @@ def without_cost(scores: dict[str, Score]) -> dict[str, object]:
 
 def test_every_proxy_has_its_place_in_the_tables() -> None:
     families = [
-        OF_A_LOSS, JACOBIAN, KERNEL, COUPLED, FISHER, SYNFLOW, ZEN, TRAINABILITY, SIGNS, FEATURES, COUNTS,
+        OF_A_LOSS, VALUE, JACOBIAN, KERNEL, COUPLED, FISHER, SYNFLOW, ZEN, TRAINABILITY, SIGNS, FEATURES, COUNTS,
     ]  # fmt: skip
     assert sorted(name for family in families for name in family) == sorted(ALL)  # each once
     assert {one.info.name for one in bind(ALL)} == set(list_proxies())
@@ -224,7 +226,9 @@ def test_every_proxy_has_its_place_in_the_tables() -> None:
 def test_the_tables_are_what_is_declared() -> None:
     assert needing(Need.LABELS) == set(LABELLED)
     assert needing(LOSS_NEEDS) == set(LOSS)
-    assert needing(Need.HALVES | Need.QUARTERS) == set(PARTS)
+    assert needing(Need.HALVES | Need.QUARTERS | Need.QUARTERS_STEPPED) == set(PARTS)
+    assert needing(Need.QUARTERS_STEPPED) == set(STEPPED)
+    assert needing(Need.LOSS) == set(VALUE)
     assert needing(Need.GRADIENT_SIGNS) == {"grad_sign"}
     assert needing(Need.JACOBIAN) == set(JACOBIAN)
     assert needing(Need.KERNEL) == set(KERNEL)
@@ -331,13 +335,13 @@ TROUBLE = {
     "the loss": (_gradients, "loss_value", LOSS),
     "gradients": (_gradients, "first_order", [name for name in LOSS if name != "grasp"]),
     "the Hessian": (_gradients, "hessian_products", ["grasp"]),
-    "correlations": (_features, "correlation", MECO),
-    "eigenvalues of correlations": (_features.FeatureRecorder, "_smallest", MECO),
-    "rows": (_features, "_rows", ["near"]),
-    "singular values": (_features.FeatureRecorder, "_ranks", ["near"]),
-    "covariances of blocks": (_features, "_set_covariance", ["az_expressivity", "az_progressivity"]),
-    "gains": (_features, "largest_singular_value", TRAINABILITY),
-    "hidden layers": (_features.FeatureRecorder, "_take_hidden", ["w_pca"]),
+    "correlations": (_layer_maps, "correlation", MECO),
+    "eigenvalues of correlations": (_layer_maps, "_smallest", MECO),
+    "rows": (_layer_maps, "_rows", ["near"]),
+    "singular values": (_layer_maps, "_ranks", ["near"]),
+    "covariances of blocks": (_block_maps, "_set_covariance", ["az_expressivity", "az_progressivity"]),
+    "gains": (_block_maps, "largest_singular_value", TRAINABILITY),
+    "hidden layers": (_hidden_maps.HiddenMaps, "_take", ["w_pca"]),
 }
 
 
@@ -433,12 +437,15 @@ PASSES = [
     ("zico, sigeo", (1, 1), (4, 4)),
     ("zico(parts=2)", (1, 1), (2, 2)),
     ("zico, zico(parts=2)", (2, 2), (6, 6)),
+    ("zico, fisher_rao, fisher_rao(step=true), sigeo(setting=vision)", (2, 2), (8, 8)),
+    ("loss, swap", (1, 0), None),
+    ("loss, snip", (1, 1), None),
     ("l_swag", (2, 1), (5, 4)),
     ("l_swag, swap, sigeo, near", (2, 1), (5, 4)),
     (
         [name for name in ALL if name != "w_pca"],
-        (1 + 2 + 2 + 2 + 1 + 1, 1 + 4 + 2 + 2 + (2 + CLASSES) + SAMPLES),
-        (1 + 2 + 2 + 6 + 1 + 1, 4 + 4 + 2 + 6 + (2 + CLASSES) + SAMPLES),
+        (1 + 2 + 2 + 3 + 1 + 1, 1 + 4 + 2 + 3 + (2 + CLASSES) + SAMPLES),
+        (1 + 2 + 2 + 10 + 1 + 1, 4 + 4 + 2 + 10 + (2 + CLASSES) + SAMPLES),
     ),
 ]
 
@@ -483,18 +490,19 @@ def test_the_cost_is_what_was_taken(kind: Kind, calls: Calls) -> None:
     own, begun = (
         len([name for name in SYNFLOW if name not in left]) for left in (kind.refused | kind.failed, kind.refused)
     )
-    # The batch, SynFlow's and Zen's, halves and quarters, samples apart, coupled. What raised isn't counted.
-    forwards = 1 + own + kind.noise + 2 + 1 + 1
-    backwards = 4 + own + 2 + (2 + CLASSES) + SAMPLES
+    # The batch, SynFlow's and Zen's, halves, quarters, also with steps, samples apart, coupled. What raised isn't
+    # counted.
+    forwards = 1 + own + kind.noise + 3 + 1 + 1
+    backwards = 4 + own + 3 + (2 + CLASSES) + SAMPLES
     scores = score(network, (inputs, labels), proxies=ALL)
-    assert (calls.forwards, calls.backwards) == (forwards + begun - own + 4, backwards + 4 + kind.blocks)
+    assert (calls.forwards, calls.backwards) == (forwards + begun - own + 7, backwards + 7 + kind.blocks)
     gains = scores["az_trainability"].ok  # those of all blocks are one pass
     assert {(one.cost.forwards, one.cost.backwards) for one in scores.values()} == {(forwards, backwards + gains)}
     calls.reset()
     # Blocks hand on copies of what they keep. Without them a second pass is needed if it was changed in place.
     forwards += kind.in_place
     scores = score(network, (inputs, labels), proxies=[name for name in ALL if name not in TRAINABILITY])
-    assert (calls.forwards, calls.backwards) == (forwards + begun - own + 4, backwards + 4)
+    assert (calls.forwards, calls.backwards) == (forwards + begun - own + 7, backwards + 7)
     assert {(one.cost.forwards, one.cost.backwards) for one in scores.values()} == {(forwards, backwards)}
     calls.reset()
     score(network, (inputs, labels), proxies=[*LOSS[:4], "jacob_cov", "swap", "macs", "l2_norm", *FEATURES])
@@ -518,22 +526,22 @@ def test_without_labels_the_rest_is_unaffected(kind: Kind) -> None:
 
 
 # Wrong labels; why the loss refuses them on the batch, on the first half or quarter that it can't take, and after how
-# many parts. What only groups by labels takes those that are whole numbers from 0 on.
+# many parts. What only groups by labels takes some of them.
 PAIRS = torch.tensor([1, 1, 3, 3, 5, 5, 7, 7])
 WRONG = {
     "too high": (
         PAIRS,
         "Labels reach from 1 to 7, the output has 4 classes.",
         ("Labels reach from 5 to 7, the output has 4 classes.", "Labels reach from 5 to 5, the output has 4 classes."),
-        2 + 3,
-        [*BY_CLASS],
+        2 + 3 + 3,
+        ["ntk_mse", "ntk_mse(coupled=true)"],
     ),
     "negative": (
         PAIRS - 7,
         "Labels reach from -6 to 0, the output has 4 classes.",
         ("Labels reach from -6 to -4, the output", "Labels reach from -6 to -6, the output"),
-        1 + 1,
-        JACOBIAN[1:],
+        1 + 1 + 1,
+        [],
     ),
     "too few": (
         torch.zeros(SAMPLES - 1, dtype=torch.int64),
@@ -546,14 +554,14 @@ WRONG = {
         torch.zeros(SAMPLES, 4, dtype=torch.int64),
         "Output (8, 4) and labels (8, 4) are no classification.",
         tuple(f"Output ({size}, 4) and labels ({size}, 4) are no classification." for size in (4, 2)),
-        1 + 1,
+        1 + 1 + 1,
         [],
     ),
     "real": (
         torch.zeros(SAMPLES),
         "Output (8, 4) and labels (8,) differ.",
         tuple(f"Output ({size}, 4) and labels ({size},) differ." for size in (4, 2)),
-        1 + 1,
+        1 + 1 + 1,
         [],
     ),
 }
@@ -659,7 +667,7 @@ def test_a_loss_that_does_not_do(loss: Callable[[Tensor, Tensor], Tensor], statu
     for name in OF_A_LOSS:
         assert scores[name].status == status, name
         assert reason in scores[name].reason
-    others = [name for name in ALL if name not in OF_A_LOSS]
+    others = [name for name in ALL if name not in OF_A_LOSS + VALUE]
     assert without_cost({name: scores[name] for name in others}) == {name: expected[name] for name in others}
 
 
@@ -720,18 +728,19 @@ def test_what_needs_no_gradient_is_unaffected(how: str, status: str, of_blocks: 
         assert without_cost(scores)[name] == expected[name]
     assert {name for name in unaffected if not scores[name].ok} == KINDS["perceptron"].refused
     if status == "not_applicable":
-        # The batch, twice for SynFlow, the first half and the first quarter, samples apart, coupled.
-        assert calls.forwards == 1 + 2 + 2 + 1 + 1
+        # The batch, twice for SynFlow, the first half and the first quarter, this twice, samples apart, coupled.
+        assert calls.forwards == 1 + 2 + 3 + 1 + 1
 
 
 def test_no_second_derivative_concerns_grasp_alone(calls: Calls) -> None:
     network, inputs, labels = draw(KINDS["convolutional"])
     watch(network, calls)
     scores = score(network, (inputs, labels), proxies=FROM_OUTPUT, loss=F.multi_margin_loss)  # torch has none for it
-    assert scores["grasp"].status == "failed"
+    assert scores["grasp"].status == "not_applicable"
+    assert "Network or loss can't be differentiated twice" in scores["grasp"].reason
     assert "multi_margin_loss_backward is not implemented" in scores["grasp"].reason
     assert all(one.ok for name, one in scores.items() if name != "grasp")
-    assert calls.forwards == 1 + 2 + 6 + 1 + 1
+    assert calls.forwards == 1 + 2 + 10 + 1 + 1
 
 
 def test_networks_without_weights_are_not_applicable() -> None:
@@ -904,7 +913,8 @@ def test_a_non_finite_output_concerns_what_is_read_from_it() -> None:
         alone |= without_cost(score(network, (inputs, labels), proxies=[name]))
     scores = score(network, (inputs, labels), proxies=ALL)
     assert without_cost(scores) == alone
-    own = [*KERNEL, *COUPLED, *FISHER, "grad_sign", "zico", "zico(parts=2)", "sigeo"]  # the passes show it themselves
+    parts = [name for name in PARTS if name != "l_swag"]
+    own = [*KERNEL, *COUPLED, *FISHER, "grad_sign", *parts]  # the passes show it themselves
     unaffected = [*COUNTS, *ZEN, *SYNFLOW]
     for name in ALL:
         if name in unaffected:

@@ -239,7 +239,7 @@ def test_the_norm_is_the_quadratic_form_of_the_summed_gradients() -> None:
         for name, several in gradients.items()
     )
     assert layerwise > math.sqrt(norm)
-    found = value("sigeo(layerwise=true)", network, batch)
+    found = value("sigeo(reading=layers)", network, batch)
     assert found.parts["fisher_rao"] == pytest.approx(2 * math.log(layerwise + 1e-5), rel=1e-9)
     assert found.value == pytest.approx(found.parts["zico"] + found.parts["fisher_rao"], rel=1e-12)
 

@@ -14,12 +14,13 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from subshot._types import Protocol, Score
 from subshot.errors import OptionError
-from subshot.proxies import _samplewise
+from subshot.proxies import _coupled, _output_fisher, _samplewise, _unfold
+from subshot.proxies._coupled import coupled_kernel
 from subshot.proxies._evidence import look
 from subshot.proxies._output_fisher import _factor_times
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import Need, bind, list_proxies
-from subshot.proxies._samplewise import SAMPLE_NEEDS, Samplewise, coupled_kernel, sample_pass
+from subshot.proxies._samplewise import SAMPLE_NEEDS, Samplewise, sample_pass
 from subshot.proxies._score import score
 from subshot.proxies.ntk_condition import spectrum_of
 
@@ -329,11 +330,11 @@ def test_coupled_gradients_flow_through_batch_statistics(case: tuple[nn.Module, 
         rows.append(torch.cat([one.flatten() for one in found]))
     expected = torch.stack(rows) @ torch.stack(rows).T
     with prepared(network, batch_norm="batch", keep_parameters=False):
-        close(coupled_kernel(network, inputs, samples=SAMPLES), expected)
+        close(coupled_kernel(network, inputs, samples=SAMPLES)[0], expected)
     mixes = any(isinstance(module, NORMS) for module in network.modules())
     assert mixes is not torch.allclose(kernel_of(network, inputs), expected, rtol=1e-6)
     with prepared(network, batch_norm="running", keep_parameters=False):
-        close(coupled_kernel(network, inputs, samples=SAMPLES), kernel_of(network, inputs, "running"))
+        close(coupled_kernel(network, inputs, samples=SAMPLES)[0], kernel_of(network, inputs, "running"))
 
 
 CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
@@ -430,29 +431,65 @@ def test_pieces_are_small_and_make_up_the_whole(monkeypatch: pytest.MonkeyPatch)
     network, inputs = draw(*NETWORKS["layers used twice"])
     needs, loss = Need.KERNEL | Need.GRADIENT_SIGNS, {"labels": torch.arange(SAMPLES) % CLASSES, "loss": None}
     whole = one_pass(network, inputs, needs, **loss)
-    pieces, split = [], _samplewise._sample_gradients
+    pieces, split = [], _samplewise.sample_gradients
 
     def watched(*args: Any) -> Iterable[Tensor]:
         for piece in split(*args):
             pieces.append(piece.numel())
             yield piece
 
-    monkeypatch.setattr(_samplewise, "_sample_gradients", watched)
-    monkeypatch.setattr(_samplewise, "_CHUNK", 200)
+    monkeypatch.setattr(_samplewise, "sample_gradients", watched)
+    monkeypatch.setattr(_unfold, "CHUNK", 200)
     parts = one_pass(network, inputs, needs, **loss)
     assert max(pieces) <= 200
     assert sum(pieces) == SAMPLES * (2 * 12 + 2 * 144 + 2 * 16 + 16)  # the head's kernel needs no gradients
     close(parts.kernel, whole.kernel, 1e-13)
     assert parts.sign_agreement == whole.sign_agreement
+
+
+@pytest.mark.parametrize("held", [1, 5_000])
+def test_the_coupled_kernel_in_lots(case: tuple[nn.Module, Inputs], held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, inputs = case
     with prepared(network, batch_norm="batch", keep_parameters=False):
-        in_pieces = coupled_kernel(network, inputs, samples=SAMPLES)
-        monkeypatch.undo()
-        close(coupled_kernel(network, inputs, samples=SAMPLES), in_pieces, 1e-13)
+        whole, once = coupled_kernel(network, inputs, samples=SAMPLES)
+        assert once == SAMPLES
+        sizes = [weight.numel() for weight in weights_in(network)]
+        monkeypatch.setattr(_coupled, "HELD", held)
+        by_weights, _ = coupled_kernel(network, inputs, samples=SAMPLES)
+        assert torch.equal(by_weights, whole)  # summed in the same order
+        monkeypatch.setattr(_coupled, "CHUNK", 40 * SAMPLES)
+        in_pieces, backwards = coupled_kernel(network, inputs, samples=SAMPLES)
+        close(in_pieces, whole, 1e-13)
+        lots = backwards // SAMPLES
+        assert lots >= -(-sum(sizes) * SAMPLES * 8 // max(held, 40 * SAMPLES * 8))  # double precision
+        assert lots <= sum(-(-size // 40) for size in sizes)
+        if held == 1:
+            assert lots == sum(-(-size // 40) for size in sizes)
+
+
+def test_lots_of_sample_gradients_are_as_large_as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_coupled, "HELD", 4_000)
+    monkeypatch.setattr(_coupled, "CHUNK", 700)
+    weights = [torch.zeros(shape) for shape in ((3, 5), (400,), (7, 7), (1,), (99,))]
+    lots = list(_coupled._lots(weights, 7))
+    assert all(sum(end - start for _, start, end in lot) * 7 * 4 <= 4_000 for lot in lots)
+    seen = [(index, number) for lot in lots for index, start, end in lot for number in range(start, end)]
+    assert seen == [(index, number) for index, weight in enumerate(weights) for number in range(weight.numel())]
+    assert len(lots) <= 6  # 564 numbers, of which 142 make a lot, in stretches of 100
+
+
+def test_lots_are_told_as_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, batch = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(5, 6)
+    one = value("eigen_nas(coupled=true)", network, batch)
+    monkeypatch.setattr(_coupled, "HELD", 5 * 48 * 4)
+    two = value("eigen_nas(coupled=true)", network, batch)
+    assert one.value == two.value
+    assert (one.cost.backwards, two.cost.backwards) == (5, 10)
 
 
 def test_a_wide_layer_on_vectors_is_never_unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
     # 8 samples of 4096 x 4096 gradients would be a gigabyte in double precision.
-    monkeypatch.setattr(_samplewise, "_sample_gradients", lambda unfolded: pytest.fail("unfolded"))
+    monkeypatch.setattr(_samplewise, "sample_gradients", lambda unfolded: pytest.fail("unfolded"))
     torch.manual_seed(4)
     network, x = nn.Linear(4096, 4096, bias=False), torch.randn(8, 4096)
     found = sample_pass(network, x, Need.KERNEL, labels=None, loss=None, samples=8).kernel
@@ -602,7 +639,10 @@ def test_the_error_of_kernel_regression(case: tuple[nn.Module, Inputs], ridge: f
     network, inputs = case
     labels = torch.tensor([2, 0, 3, 1, 1])
     with prepared(network, batch_norm="batch", keep_parameters=False):
-        kernel = (coupled_kernel(network, inputs, samples=SAMPLES) if coupled else kernel_of(network, inputs)).numpy()
+        kernel = kernel_of(network, inputs)
+        if coupled:
+            kernel, _ = coupled_kernel(network, inputs, samples=SAMPLES)
+        kernel = kernel.numpy()
     one_hot = np.eye(4)[labels.numpy()]
     known, wanted = one_hot[:2] - one_hot[:2].mean(0), one_hot[2:] - one_hot[2:].mean(0)
     fit, test = kernel[:2, :2] + ridge * np.mean([kernel[0, 0], kernel[1, 1]]) * np.eye(2), kernel[2:, :2]
@@ -785,6 +825,50 @@ def test_only_the_first_128_parameters_are_in_the_matrix_but_all_count() -> None
     assert found.output_fisher.shape == (128, 128)
     close(found.output_fisher, fishers(network, x)[0])
     assert value("vkdnw", network, x).parts["dimension"] == 140
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_the_fisher_matrix_parameter_by_parameter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_output_fisher, "_by_class", _output_fisher._by_parameter)
+    network, inputs = draw(*NETWORKS[name])
+    for batch_norm in ("batch", "off"):
+        expected = fishers(apart(network, inputs, batch_norm), inputs)
+        found = one_pass(network, inputs, Need.OUTPUT_FISHER, batch_norm)
+        close(found.output_fisher, expected[0])
+        close(found.released_fisher, expected[1])
+
+
+class Many(nn.Module):
+    """A sine between layers, and perhaps distances for classes, which torch can differentiate once."""
+
+    def __init__(self, classes: int, sine: Callable[[Tensor], Tensor] = torch.sin, *, distances: bool = False) -> None:
+        super().__init__()
+        self.sine = sine
+        self.layer, self.norm, self.head = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, classes)
+        self.other = nn.Linear(classes, classes, bias=False) if distances else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardsigmoid(self.norm(self.layer(x)))
+        x = self.head(self.sine(x).mean((2, 3)))
+        return x if self.other is None else -torch.cdist(x, self.other.weight)
+
+
+@pytest.mark.parametrize("kind", ["plain", "marked", "distance"])
+def test_with_many_classes_it_goes_through_parameters_where_that_is_possible(
+    kind: str, sine_once: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(14)
+    sine = sine_once if kind == "marked" else torch.sin
+    network, x = Many(9, sine, distances=kind == "distance"), torch.randn(SAMPLES, 3, 6, 6)
+    found = value("vkdnw(released=true)", network, x)
+    assert found.cost.backwards == (7 if kind == "plain" else 9)  # two for each of three layers, and one
+    monkeypatch.setattr(_output_fisher, "_by_parameter", lambda *_: (_ for _ in ()).throw(RuntimeError))
+    by_class = value("vkdnw(released=true)", network, x)
+    assert by_class.cost.backwards == 9
+    assert found.value == pytest.approx(by_class.value, rel=1e-5)
+    if kind == "plain":
+        few = value("vkdnw", Many(7), x)
+        assert few.cost.backwards == 7
 
 
 def test_outputs_that_are_no_distribution() -> None:

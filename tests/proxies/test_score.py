@@ -448,7 +448,7 @@ def test_all_lists_every_proxy() -> None:
     ("proxies", "message"),
     [
         ("swop", r"There is no proxy named 'swop'\. Did you mean 'swap'"),
-        ("nonsense", r"There is no proxy named 'nonsense'\. Known: "),
+        ("xyzzy", r"There is no proxy named 'xyzzy'\. Known: "),
         ("swap(ternery=true)", r"There is no setting of proxy swap named 'ternery'\. Did you mean 'ternary'"),
         ("nwot(x=1)", r"There is no setting of proxy nwot named 'x'\. Known: none"),
     ],

@@ -4,7 +4,7 @@ The network itself isn't touched: absolute copies in double precision stand in f
 call. In double precision sums of path products overflow only beyond 1e308.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from subshot.errors import NetworkError
-from subshot.proxies._gradients import Layer, as_output, check_differentiable, weight_layers, weights_of
+from subshot.proxies._calls import CallMode, Function, first_argument
+from subshot.proxies._layers import Layer, weight_layers, weights_of
+from subshot.proxies._loss import as_output, check_differentiable
 
 
 def absolute_pass(
@@ -71,17 +72,9 @@ def _constants(network: nn.Module) -> set[str]:
     }
 
 
-class _NoBatchNorm(TorchFunctionMode):
+class _NoBatchNorm(CallMode):
     """While active, batch norm hands its input on: one sample has no statistics that it could compute."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``func`` unless it is batch norm."""
-        if func is F.batch_norm:
-            return args[0] if args else (kwargs or {})["input"]
-        return func(*args, **kwargs) if kwargs else func(*args)
+        return first_argument(args, kwargs) if func is F.batch_norm else func(*args, **kwargs)

@@ -1,8 +1,6 @@
 """See every activation of any network: modules and functional calls alike, and nothing left behind.
 
-A torch function mode sees each call a network makes into torch, whether from ``nn.ReLU``, ``F.relu``, ``torch.relu`` or
-``x.relu_()``. No module is patched and no hook is needed, so a module that is used twice is seen twice. Calls inside
-compiled or scripted code are out of its sight.
+Each call that a network makes into torch is seen, be it from ``nn.ReLU``, ``F.relu``, ``torch.relu`` or ``x.relu_()``.
 """
 
 import weakref
@@ -13,7 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from subshot.proxies._calls import CallMode, Function
 
 # Functions whose sign says whether a unit is on. Sigmoid, softmax and softplus are always positive: their sign says
 # nothing, and they are gates more often than activations.
@@ -24,9 +23,9 @@ _NAMES = (
 
 
 @cache
-def activation_functions() -> frozenset[Callable[..., Any]]:
+def activation_functions() -> frozenset[Function]:
     """Every entry point of torch that is an activation, in-place forms included."""
-    found: set[Callable[..., Any]] = set()
+    found: set[Function] = set()
     for name in _NAMES:
         for form in (name, f"{name}_"):
             for owner in (F, torch, Tensor, torch._C._nn):
@@ -37,12 +36,12 @@ def activation_functions() -> frozenset[Callable[..., Any]]:
 
 
 @cache
-def _clamps() -> frozenset[Callable[..., Any]]:
+def _clamps() -> frozenset[Function]:
     names = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clip", "clip_")
     return frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in names)
 
 
-class ActivationMode(TorchFunctionMode):
+class ActivationMode(CallMode):
     """While active, hands the output of every activation to ``record``.
 
     Args:
@@ -55,22 +54,16 @@ class ActivationMode(TorchFunctionMode):
         self._activations = activation_functions()
         self._clamps = _clamps()
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``func``; record its result if it is an activation."""
-        output = func(*args, **kwargs) if kwargs else func(*args)
-        activates = func in self._activations or (func in self._clamps and _lower_bound(args, kwargs or {}) == 0)
+        output = func(*args, **kwargs)
+        activates = func in self._activations or (func in self._clamps and _lower_bound(args, kwargs) == 0)
         if activates and output.is_floating_point():  # integers are clamped to be valid indices
             self._record(output)
         return output
 
 
-class EmbeddingMode(TorchFunctionMode):
+class EmbeddingMode(CallMode):
     """While active, hands the embeddings that inputs select to ``record``: the differentiable side of integer inputs.
 
     Look-ups of anything else, such as positions, are left alone: indices are followed from the batch to the table.
@@ -86,28 +79,22 @@ class EmbeddingMode(TorchFunctionMode):
         # Held only as long as the network holds them, so that no activation is kept alive.
         self._ours = weakref.WeakValueDictionary({id(tensor): tensor for tensor in inputs})
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``func``; record its result if it is a look-up by an input."""
-        output = func(*args, **kwargs) if kwargs else func(*args)
-        if not any(id(tensor) in self._ours for tensor in _tensors((*args, *(kwargs or {}).values()))):
+        output = func(*args, **kwargs)
+        if not any(id(tensor) in self._ours for tensor in tensors_in((*args, *kwargs.values()))):
             return output
         if func in (F.embedding, F.embedding_bag, torch.embedding):
             self._record(output)
             return output.clone()
-        for tensor in _tensors((output,)):
+        for tensor in tensors_in((output,)):
             # Activations depend on inputs too; what they select is no input.
             if not tensor.is_floating_point() or tensor._is_view():
                 self._ours[id(tensor)] = tensor
         return output
 
 
-def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+def tensors_in(values: Iterable[Any]) -> Iterable[Tensor]:
     """Tensors among ``values`` and in lists among them."""
     for value in values:
         if isinstance(value, Tensor):

@@ -1,118 +1,25 @@
 """Gradients of one forward pass, taken once and shared: of the loss, of the summed output, and one Hessian product.
 
-All come from a single graph. Weights are those of convolutions and linear layers, as in the reference code of the
-pruning proxies (Abdelfattah et al., arXiv 2101.08134); norms and biases are left out there too.
+All come from a single graph.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from subshot.errors import NetworkError
+from subshot.proxies._attempt import attempt
+from subshot.proxies._hessian import hessian_products
+from subshot.proxies._layers import Layer, Sharing, weights_of
+from subshot.proxies._loss import Loss, as_output, check_differentiable, loss_value
 from subshot.proxies._patterns import sample_axis
 from subshot.proxies._proxy import Need
 
-T = TypeVar("T")
-
-Loss = Callable[[Any, Tensor], Tensor]
-
-# The layers that use one weight; nearly always a single one.
-Sharing = tuple[nn.Module, ...]
-
 FIRST_ORDER_NEEDS = Need.GRADIENT | Need.SALIENCY
 LOSS_NEEDS = FIRST_ORDER_NEEDS | Need.CURVATURE
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The weight of a convolution or linear layer after the passes. Tensors are detached; treat them as read-only.
-
-    Attributes:
-        weight: The weight itself, not a copy: read it before it is drawn anew.
-        gradient: Gradient of the loss; ``None`` where the loss doesn't depend on it.
-        curvature: Hessian of the loss times that gradient; ``None`` likewise.
-        saliency: For each output channel, the mean over samples of (sum over positions of output times its gradient)
-            squared; ``None`` likewise.
-    """
-
-    weight: Tensor
-    gradient: Tensor | None = None
-    curvature: Tensor | None = None
-    saliency: Tensor | None = None
-
-
-def weight_layers(network: nn.Module) -> list[Sharing]:
-    """Convolutions and linear layers by the weight they use, in the order of the module tree; a weight stands once."""
-    found: dict[int, tuple[Tensor, list[nn.Module]]] = {}
-    for module in network.modules():
-        if isinstance(module, (_ConvNd, nn.Linear)) and isinstance(weight := module.weight, Tensor):
-            found.setdefault(id(weight), (weight, []))[1].append(module)
-    return [tuple(modules) for _, modules in found.values()]
-
-
-def weights_of(layers: Sequence[Sharing]) -> list[Tensor]:
-    """The weight of each entry of :func:`weight_layers`."""
-    weights: list[Any] = [modules[0].weight for modules in layers]
-    return weights
-
-
-class LayerOutputs:
-    """Keeps the outputs of layers while a network runs.
-
-    Args:
-        layers: Which.
-        copy: Let the network go on with a copy; needed where what follows changes the output in place.
-    """
-
-    def __init__(self, layers: Sequence[Sharing], *, copy: bool) -> None:
-        self.outputs: list[list[Tensor]] = [[] for _ in layers]
-        self._versions: list[tuple[Tensor, int]] = []
-        self._copy = copy
-        self._hooks = [
-            module.register_forward_hook(self._keep(index))
-            for index, modules in enumerate(layers)
-            for module in modules
-        ]
-
-    def _keep(self, index: int) -> Callable[[nn.Module, Any, Any], Tensor | None]:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
-            if not isinstance(output, Tensor) or not output.requires_grad:  # run without a graph: part of no gradient
-                return None
-            self.outputs[index].append(output)
-            self._versions.append((output, output._version))
-            # What runs on gets the copy, so that the output itself stays as it is.
-            return output.clone() if self._copy else None
-
-        return keep
-
-    @property
-    def intact(self) -> bool:
-        """Whether nothing has changed a kept output in place."""
-        return all(output._version == version for output, version in self._versions)
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for hook in self._hooks:
-            hook.remove()
-
-
-@contextlib.contextmanager
-def differentiable(weights: Sequence[Tensor]) -> Iterator[None]:
-    """Let gradients flow to ``weights``, also to frozen ones, and put their flags back."""
-    frozen = [weight for weight in weights if not weight.requires_grad]
-    try:
-        for weight in frozen:
-            weight.requires_grad_(True)
-        yield
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(False)
 
 
 @dataclass
@@ -132,15 +39,6 @@ class Gradients:
     loss: float | None = None
     backwards: int = 0
     missing: dict[Need, Exception] = field(default_factory=dict)
-
-
-def attempt(missing: dict[Need, Exception], need: Need, action: Callable[[], T]) -> T | None:
-    """What ``action`` gives, or ``None`` and a note in ``missing`` of why it gave nothing."""
-    try:
-        return action()
-    except Exception as error:  # one proxy's trouble is not the others'
-        missing[need] = error.with_traceback(None)  # its frames would keep the graph alive
-        return None
 
 
 def differentiate(
@@ -210,22 +108,6 @@ def _differentiate_loss(
             found.layers = [replace(layer, curvature=one) for layer, one in zip(found.layers, products, strict=True)]
 
 
-def loss_value(output: Any, labels: Tensor, loss: Loss | None, weights: Sequence[Tensor]) -> Tensor:
-    """The loss, with its graph.
-
-    Raises:
-        NetworkError: The network has no weights, or the loss is no number or has no graph.
-    """
-    if not weights:
-        raise NetworkError("The network has no convolution or linear layer.")
-    value = (loss or default_loss)(output, labels.clone())  # a copy can be part of a graph, whatever the caller's mode
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        kind = f"tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise NetworkError(f"The loss is a {kind}.", "Give one that returns a single number as a tensor.")
-    check_differentiable(value)
-    return value
-
-
 def jacobian_rows(output: Any, roots: Sequence[Tensor], samples: int, *, retain: bool) -> Tensor:
     """Gradient of the summed output for what each sample gave, (S, numbers).
 
@@ -262,21 +144,6 @@ def first_order(
     return [_detached(one) for one in found[: len(weights)]], [[_detached(next(rest)) for _ in one] for one in outputs]
 
 
-def hessian_products(value: Tensor, weights: Sequence[Tensor]) -> list[Tensor | None]:
-    """H g for each weight, Hessian of the loss times its gradient, in two backward passes.
-
-    The gradient is taken apart from that of :func:`first_order`: some functions of torch run other kernels where their
-    backward pass has to be differentiable itself, and no value may depend on what else is computed.
-    """
-    gradients = torch.autograd.grad(value, list(weights), create_graph=True, allow_unused=True)
-    # d/dw of <stop(g), g> is H g: the graph of g is differentiated once, in the direction g.
-    terms = [(one.detach() * one).sum() for one in gradients if one is not None and one.requires_grad]
-    if not terms:  # the loss is linear in the weights
-        return [None for _ in weights]
-    found = torch.autograd.grad(sum(terms[1:], terms[0]), list(weights), allow_unused=True)
-    return [_detached(one) for one in found]
-
-
 def channel_saliency(
     outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], layer: nn.Module, samples: int
 ) -> Tensor | None:
@@ -303,59 +170,6 @@ def channel_saliency(
         if summed is not None:
             total = summed if total is None else total + summed
     return None if total is None else total.square().mean(dim=0)
-
-
-def default_loss(output: Any, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (S, classes, ...) and integer labels, mean squared error for labels of real numbers.
-
-    Raises:
-        NetworkError: The output is no tensor, or output and labels don't fit.
-    """
-    if not isinstance(output, Tensor):
-        raise NetworkError(f"The output is a {type(output).__name__}.", "Give a loss that takes it.")
-    if labels.is_floating_point():
-        if output.shape != labels.shape:
-            raise NetworkError(f"Output {tuple(output.shape)} and labels {tuple(labels.shape)} differ.", "Give a loss.")
-        return F.mse_loss(output, labels)
-    if output.dim() < 2 or output.shape[:1] + output.shape[2:] != labels.shape:
-        raise NetworkError(
-            f"Output {tuple(output.shape)} and labels {tuple(labels.shape)} are no classification.", "Give a loss."
-        )
-    if int(labels.max()) >= output.shape[1] or int(labels.min()) < 0:
-        raise NetworkError(
-            f"Labels reach from {int(labels.min())} to {int(labels.max())}, the output has {output.shape[1]} classes.",
-            "Give labels from 0 to classes - 1, or a wider output.",
-        )
-    return F.cross_entropy(output, labels.long())
-
-
-def as_output(output: Any) -> Tensor:
-    """The tensor to differentiate: the output itself, or the first tensor of what a network returns.
-
-    Raises:
-        NetworkError: There is none.
-    """
-    if isinstance(output, Tensor):
-        return output
-    values = (
-        list(output.values()) if isinstance(output, Mapping) else output if isinstance(output, (list, tuple)) else []
-    )
-    for value in values:
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value
-    raise NetworkError(
-        f"The output is a {type(output).__name__} without a tensor.", "A proxy with gradients needs one."
-    )
-
-
-def check_differentiable(output: Tensor) -> None:
-    """Check that ``output`` has a graph.
-
-    Raises:
-        NetworkError: It has none.
-    """
-    if not output.requires_grad:
-        raise NetworkError("The output doesn't depend on weights or inputs through anything differentiable.")
 
 
 def _detached(tensor: Tensor | None) -> Tensor | None:

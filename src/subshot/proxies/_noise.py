@@ -1,19 +1,17 @@
 """The pass of Zen: weights N(0, 1), a pair of noise inputs that differ a little, the feature maps before pooling."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from subshot._seeds import stable_seed
 from subshot.errors import NetworkError
 from subshot.networks.initialisation import Initialiser
+from subshot.proxies._pooling import LastMap
 
 # Size of the second input's difference, as in the authors' code.
 _GAMMA = 0.01
@@ -24,8 +22,8 @@ class NoisePair:
     """What the two passes gave.
 
     Attributes:
-        difference: Mean over samples of the summed size of the difference of the feature maps; ``None`` if no global
-            pooling was seen, and there was no second pass.
+        difference: Mean over samples of the summed size of the difference of the last feature maps; ``None`` if there
+            is none, as :mod:`subshot.proxies._pooling` has it, and there was no second pass.
         variances: For each batch norm over images in the order of the module tree, the mean over channels of the
             unbiased variance of its input, in the first and in the second pass; ``None`` for one that wasn't reached.
     """
@@ -38,7 +36,7 @@ def noise_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor], seed: 
     """Run the network on noise in place of ``inputs``; its parameters are put back.
 
     Args:
-        network: Any module; its features are what its last global pooling over images is given.
+        network: Any module whose last feature map can be told.
         inputs: One tensor of images, which gives shape, type and device of the noise.
         seed: Seed of weights and noise.
 
@@ -48,7 +46,9 @@ def noise_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor], seed: 
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 4:
         raise NetworkError("Zen is defined for networks of images.")
     generator = torch.Generator().manual_seed(stable_seed(seed, "noise"))
-    first, delta = (torch.randn(inputs.shape, generator=generator).to(inputs) for _ in range(2))
+    # In the memory layout of the batch: convolutions and poolings are fast where the caller has chosen a fast one.
+    noise = (torch.randn(inputs.shape, generator=generator) for _ in range(2))
+    first, delta = (torch.empty_like(inputs).copy_(one) for one in noise)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if not all(module.training for module in network.modules() if isinstance(module, _BatchNorm)):
         raise NetworkError("Zen is defined with batch norm by batch statistics.", "Use batch norm mode 'batch'.")
@@ -72,10 +72,10 @@ def noise_pass(network: nn.Module, inputs: Tensor | Mapping[str, Tensor], seed: 
 
 def _run(network: nn.Module, x: Tensor, norms: list[nn.BatchNorm2d]) -> tuple[Tensor | None, list[float | None]]:
     """Features before pooling, if there is one, and the variances that the batch norms saw."""
-    mode = PoolingMode()
-    with _recorded(norms, x) as variances, mode:
+    last = LastMap(len(x))
+    with _recorded(norms, x) as variances, last:
         network(x)
-    return mode.pooled, [None if bool((one < 0).any()) else float(one.mean()) for one in variances]
+    return last.found, [None if bool((one < 0).any()) else float(one.mean()) for one in variances]
 
 
 @contextlib.contextmanager
@@ -99,41 +99,3 @@ def _recorded(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Iterator[list[Tenso
             norm.track_running_stats, norm.momentum = tracks, momentum
             norm._buffers.clear()
             norm._buffers.update(buffers)
-
-
-class PoolingMode(TorchFunctionMode):
-    """While active, keeps what the last global pooling over images was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pooled: Tensor | None = None
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Run ``func``; note its input if it pools whole images."""
-        output = func(*args, **kwargs) if kwargs else func(*args)
-        images = args[0] if args else (kwargs or {}).get("input")
-        if func in _POOLINGS and isinstance(output, Tensor) and isinstance(images, Tensor):
-            one_pixel = output.dim() == 2 or tuple(output.shape[2:]) == (1, 1)
-            if images.dim() == 4 and output.shape[:2] == images.shape[:2] and output.dim() in (2, 4) and one_pixel:
-                self.pooled = images.detach().clone()
-        return output
-
-
-_POOLINGS = frozenset(
-    (
-        F.adaptive_avg_pool2d,
-        F.adaptive_max_pool2d,
-        F.avg_pool2d,
-        torch._C._nn.avg_pool2d,
-        torch.mean,
-        Tensor.mean,
-        torch.amax,
-        Tensor.amax,
-    )
-)

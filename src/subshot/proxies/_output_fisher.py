@@ -2,43 +2,49 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from subshot.errors import NetworkError
+from subshot.proxies._hessian import check_twice
 from subshot.proxies._patterns import sample_axis
+from subshot.proxies._uses import Use, image_columns, is_plain
 
 # Parameters in the matrix, and the share of the uniform distribution in the predicted one: the authors' choices.
 _TENSORS = 128
 _UNIFORM = 0.05
 
 
-@dataclass(frozen=True)
-class Use:
-    """One run of a layer: input without and output with its graph."""
-
-    module: nn.Module
-    input: Tensor
-    output: Tensor
-
-
 # An output to differentiate for, and the map from the gradient there (of the output's shape) to one number per sample.
 _Term = tuple[Tensor, Callable[[Tensor], Tensor]]
 
 
-def output_fisher(
-    output: Tensor, network: nn.Module, uses: Sequence[Use], *, samples: int
-) -> tuple[Tensor, Tensor, int]:
-    """The matrix in theory and as the authors' code has it, each (parameters, parameters), float64; all parameters.
+@dataclass(frozen=True)
+class OutputFisher:
+    """The matrix in two forms, each (parameters, parameters), float64.
 
-    In theory the mean over samples of J^T (diag p - p p^T) J, with J the Jacobian of the logits for the first number of
-    each of the first 128 parameters. The authors' code takes (L J)^T (L J) with the Cholesky factor L of that inner
-    matrix, where the theory needs L^T J. One backward pass for each class.
+    Attributes:
+        exact: Mean over samples of J^T (diag p - p p^T) J, J the Jacobian of the logits for the first number of each of
+            the first 128 parameters.
+        released: (L J)^T (L J) with the Cholesky factor L of that inner matrix, as the authors' code has it, where the
+            theory needs L^T J.
+        tensors: All parameters, beyond 128 too.
+        backwards: Backward passes taken.
+    """
+
+    exact: Tensor
+    released: Tensor
+    tensors: int
+    backwards: int
+
+
+def output_fisher(output: Tensor, network: nn.Module, uses: Sequence[Use], *, samples: int) -> OutputFisher:
+    """The Fisher matrix of the predicted distribution.
+
+    The Jacobian takes a backward pass for each class, or for each parameter and one more where these are fewer.
 
     Args:
         output: Logits (S, classes) with their graph, of a pass in which samples don't mix.
@@ -59,8 +65,31 @@ def output_fisher(
     tensors, own = len(own), own[:_TENSORS]
     if not own:
         raise NetworkError("No parameter has gradients of single samples.")
+    jacobian, backwards = _jacobian(output, own)
+    p = (1 - _UNIFORM) * output.detach().double().softmax(dim=1) + _UNIFORM / output.shape[1]
+    weighted = jacobian * p.unsqueeze(2)
+    mean = weighted.sum(dim=1)
+    exact = torch.einsum("scj,sck->jk", weighted, jacobian) - mean.T @ mean
+    factored = _factor_times(p, jacobian)
+    released = torch.einsum("scj,sck->jk", factored, factored)
+    return OutputFisher(exact / samples, released / samples, tensors, backwards)
+
+
+def _jacobian(output: Tensor, own: Sequence[Sequence[_Term]]) -> tuple[Tensor, int]:
+    """Of logits for parameters, (S, classes, parameters), float64, and the backward passes that it took."""
+    classes = output.shape[1]
+    if len(own) + 1 < classes:
+        try:
+            return _by_parameter(output, own), len(own) + 1
+        except (RuntimeError, NetworkError):  # not all that can be differentiated once can be twice
+            pass
+    return _by_class(output, own), classes
+
+
+def _by_class(output: Tensor, own: Sequence[Sequence[_Term]]) -> Tensor:
+    """Row by row: gradients of each logit."""
     flat = [at for several in own for at, _ in several]
-    jacobian = torch.zeros(samples, output.shape[1], len(own), dtype=torch.float64, device=output.device)
+    jacobian = torch.zeros(*output.shape, len(own), dtype=torch.float64, device=output.device)
     for label in range(output.shape[1]):
         found = iter(torch.autograd.grad(output[:, label].sum(), flat, retain_graph=True, allow_unused=True))
         for index, several in enumerate(own):
@@ -68,13 +97,28 @@ def output_fisher(
                 gradient = next(found)
                 if gradient is not None:
                     jacobian[:, label, index] += derive(gradient).double()
-    p = (1 - _UNIFORM) * output.detach().double().softmax(dim=1) + _UNIFORM / output.shape[1]
-    weighted = jacobian * p.unsqueeze(2)
-    mean = weighted.sum(dim=1)
-    exact = torch.einsum("scj,sck->jk", weighted, jacobian) - mean.T @ mean
-    factored = _factor_times(p, jacobian)
-    released = torch.einsum("scj,sck->jk", factored, factored)
-    return exact / samples, released / samples, tensors
+    return jacobian
+
+
+def _by_parameter(output: Tensor, own: Sequence[Sequence[_Term]]) -> Tensor:
+    """Column by column: gradients are linear in the direction v at the output, and their derivative for v is J.
+
+    Raises:
+        NetworkError: A function is marked as differentiable once.
+    """
+    flat = [at for several in own for at, _ in several]
+    direction = torch.ones_like(output, requires_grad=True)
+    gradients = torch.autograd.grad(output, flat, direction, create_graph=True, allow_unused=True)
+    check_twice(gradients)
+    found = iter(gradients)
+    jacobian = torch.zeros(*output.shape, len(own), dtype=torch.float64, device=output.device)
+    for index, several in enumerate(own):
+        given = [(derive, gradient) for (_, derive), gradient in zip(several, found, strict=False)]
+        sums = [derive(gradient).sum() for derive, gradient in given if gradient is not None]
+        if sums:
+            (column,) = torch.autograd.grad(sum(sums[1:], sums[0]), direction, retain_graph=True)
+            jacobian[:, :, index] = column.double()
+    return jacobian
 
 
 def _factor_times(p: Tensor, jacobian: Tensor) -> Tensor:
@@ -152,65 +196,3 @@ def _by_sample(product: Tensor, x: Tensor, samples: int, *, last: bool) -> Tenso
     if axis == 1:
         product = product.transpose(0, 1)
     return product.reshape(samples, -1).sum(dim=1)
-
-
-def is_plain(use: Use) -> bool:
-    """Whether a layer computes what the kind it derives from does; a subclass with a forward of its own may not.
-
-    Such a one is asked: the same input through the plain kind must give the output that it gave.
-    """
-    module = use.module
-    kind = next((one for one in _KINDS if isinstance(module, one)), None)
-    if kind is None:
-        return False
-    names = ("forward", "_conv_forward")
-    if all(getattr(type(module), name, None) is getattr(kind, name, None) for name in names):
-        return True
-    with torch.no_grad():
-        if isinstance(module, _ConvNd):
-            plain = kind._conv_forward(module, use.input, module.weight, module.bias)
-        else:
-            plain = kind.forward(module, use.input)
-    given = use.output.detach()
-    return plain.shape == given.shape and torch.allclose(plain, given, rtol=1e-4, atol=1e-5 * float(given.abs().max()))
-
-
-_KINDS: tuple[Any, ...] = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.LayerNorm,
-)
-
-
-def image_columns(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
-    """Patches of the input that a convolution sees, (N, channels * kernel, positions).
-
-    Groups are the slowest part of the second axis; the first number is that of the first channel's first weight. Copied
-    from a strided view, which takes a third of the time of ``F.unfold``.
-    """
-    if any(module._reversed_padding_repeated_twice):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
-    kernel, dilation, stride = module.kernel_size, module.dilation, module.stride
-    if isinstance(module, nn.Conv1d):
-        x, kernel, dilation, stride = x.unsqueeze(2), (1, *kernel), (1, *dilation), (1, *stride)
-    if kernel == (1, 1):
-        return x[:, :, :: stride[0], :: stride[1]].flatten(2)  # a 1x1 kernel has no neighbours
-    images, channels, *size = x.shape
-    out = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(size, dilation, kernel, stride, strict=True)]
-    # What is contiguous in memory should stay so: channels where each patch has all of them, rows of the image else.
-    wide = module.groups == 1
-    x = x.contiguous(memory_format=torch.channels_last) if wide else x.contiguous()
-    by_image, by_channel, *steps = x.stride()
-    moved = [step * s for step, s in zip(steps, stride, strict=True)]
-    within = [step * d for step, d in zip(steps, dilation, strict=True)]
-    if wide:
-        patches = x.as_strided((images, *out, *kernel, channels), (by_image, *moved, *within, by_channel))
-        return patches.reshape(images, out[0] * out[1], -1).transpose(1, 2)
-    patches = x.as_strided((images, channels, *kernel, *out), (by_image, by_channel, *within, *moved))
-    return patches.reshape(images, -1, out[0] * out[1])

@@ -22,6 +22,7 @@ class Need(enum.Flag):
     TERNARY = enum.auto()
     AGREEMENT = enum.auto()
     WEIGHTS = enum.auto()
+    LOSS = enum.auto()  # its value alone
     GRADIENT = enum.auto()  # of the loss, for each weight
     SALIENCY = enum.auto()  # of the loss, for each output channel
     CURVATURE = enum.auto()  # Hessian of the loss times its gradient
@@ -32,11 +33,14 @@ class Need(enum.Flag):
     NOISE = enum.auto()  # Zen's pass
     HALVES = enum.auto()  # gradients of the loss for each half of the batch
     QUARTERS = enum.auto()  # and for each quarter
+    QUARTERS_STEPPED = enum.auto()  # with a step of gradient descent after each
     KERNEL = enum.auto()  # neural tangent kernel, batch statistics held fixed
     KERNEL_COUPLED = enum.auto()  # and through the batch statistics, one backward pass for each sample
     GRADIENT_SIGNS = enum.auto()  # agreement in sign of the samples' loss gradients
     OUTPUT_FISHER = enum.auto()  # Fisher matrix of the predicted distribution for one number of each parameter
-    CORRELATION = enum.auto()  # of channels, for each feature map
+    CORRELATION = enum.auto()  # of channels, for each layer
+    CORRELATION_OF_FEW = enum.auto()  # of eight of them
+    EVERY_MODULE = enum.auto()  # both for modules that are no layers too
     EFFECTIVE_RANK = enum.auto()  # of features, for each layer
     BLOCKS = enum.auto()  # spectrum of the features of each block
     TRAINABILITY = enum.auto()  # and how gradients pass through it

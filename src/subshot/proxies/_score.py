@@ -13,15 +13,18 @@ from subshot._seeds import stable_seed
 from subshot._types import Cost, Protocol, Score
 from subshot.errors import NetworkError, OptionError, SubshotError
 from subshot.networks.initialisation import Initialiser
-from subshot.proxies._evidence import BATCH_NEEDS, GRAPH_NEEDS, SIGN_NEEDS, Evidence, Inputs, check_batch, look
-from subshot.proxies._gradients import LOSS_NEEDS, Loss, weight_layers, weights_of
+from subshot.proxies._batch_pass import BATCH_NEEDS, GRAPH_NEEDS, SIGN_NEEDS, Inputs, check_batch
+from subshot.proxies._evidence import PART_NEEDS, Evidence, look
+from subshot.proxies._gradients import LOSS_NEEDS
+from subshot.proxies._layers import weight_layers, weights_of
+from subshot.proxies._loss import Loss
 from subshot.proxies._prepare import prepared
 from subshot.proxies._proxy import BoundProxy, Need, bind
 from subshot.proxies._samplewise import SAMPLE_NEEDS
 
 # What is taken from the weights of convolutions and linear layers.
 WEIGHT_NEEDS = (
-    LOSS_NEEDS | SAMPLE_NEEDS | Need.WEIGHTS | Need.HALVES | Need.QUARTERS | Need.KERNEL_COUPLED
+    LOSS_NEEDS | SAMPLE_NEEDS | PART_NEEDS | Need.WEIGHTS | Need.KERNEL_COUPLED
     | Need.ABSOLUTE | Need.ABSOLUTE_NORM
 )  # fmt: skip
 

@@ -25,7 +25,8 @@ def correlation(maps: Tensor) -> Tensor | None:
     if maps.shape[1] <= maps.shape[0]:
         return None
     centred = maps.double() - maps.mean(dim=1, keepdim=True, dtype=torch.float64)
-    constant = maps.amax(dim=1) == maps.amin(dim=1)  # its mean may be off by a rounding
+    low, high = torch.aminmax(maps, dim=1)
+    constant = low == high  # its mean may be off by a rounding
     norms = torch.where(constant, torch.inf, centred.norm(dim=1))
     unit = centred / norms[:, None]
     return unit @ unit.T

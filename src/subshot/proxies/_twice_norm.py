@@ -5,40 +5,33 @@ Hessian product. Worked out by hand it is one more backward pass of batch norm a
 backward pass are torch's own kernels, so that values and gradients are the same bit for bit.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from subshot.proxies._calls import CallMode, Function, batch_norm_arguments
 
 
-class TwiceDifferentiableNorm(TorchFunctionMode):
+class TwiceDifferentiableNorm(CallMode):
     """While active, batch norm by batch statistics can be differentiated twice for its input at less cost.
 
     On a CPU only, where torch has one implementation of batch norm, and where scale and shift are parameters: nothing
     is differentiated twice for them.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``func``, or batch norm in its other form."""
         if func is not F.batch_norm:
-            return func(*args, **kwargs) if kwargs else func(*args)
-        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-        given = dict(zip(names, args, strict=False)) | (kwargs or {})
+            return func(*args, **kwargs)
+        given = batch_norm_arguments(args, kwargs)
         x, weight, bias = given["input"], given.get("weight"), given.get("bias")
         # Running statistics would have to be updated; a single value per channel is an error, which torch words well.
         plain = given.get("running_mean") is None and x.device.type == "cpu" and x.numel() > x.shape[1]
         leaves = all(one is None or (one.is_leaf and one.dtype == x.dtype) for one in (weight, bias))
         if not (given.get("training", False) and plain and leaves):
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
         output: Tensor = _Norm.apply(x, weight, bias, given.get("eps", 1e-5))  # type: ignore[no-untyped-call]
         return output
 

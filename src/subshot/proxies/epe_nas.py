@@ -9,7 +9,8 @@ R_c is the correlation matrix of the input gradients of the n_c samples of class
 batch; take a batch of several samples per class. Cost: that of ``jacob_cov``, shared with it; labels are used to group
 samples only.
 
-With more than 100 classes, those of a single sample are left out, as in the authors' code.
+With more than 100 classes, those of a single sample are left out, as in the authors' code. Labels must be classes that
+the network can put out, counted from 0; one output stands for two classes.
 
 Departures from the authors' code: their caller never passes the number of classes, so the second branch is never taken;
 ``branch`` chooses it: ``auto`` by the number of outputs (classes) of the network, ``few`` as their released results,
@@ -61,7 +62,12 @@ def epe_nas(evidence: "Evidence", *, branch: str = "auto") -> Reading:
         return Reading(float("nan"), not_applicable="it needs one class for each sample")
     if bool((jacobian.amax(dim=1) == jacobian.amin(dim=1)).any()):
         return Reading(float("nan"), not_applicable="the input gradient of some sample is constant")
-    many = branch == "many" or (branch == "auto" and evidence.outputs // evidence.samples > _MANY)
+    classes = max(evidence.outputs // evidence.samples, 2)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        reason = f"labels reach from {low} to {high}, and the network has outputs for classes 0 to {classes - 1}"
+        return Reading(float("nan"), not_applicable=reason)
+    many = branch == "many" or (branch == "auto" and classes > _MANY)
     found = []
     for label in torch.unique(labels):
         rows = jacobian[labels == label].double()

@@ -2,8 +2,9 @@
 
     score = sum of -w * (H g),   g = dL/dw, H the Hessian of L
 
-The sign is that of the score, which is the opposite of the pruning paper's, as in the authors' code. ReLU has no second
-derivative: H is that of the linear piece. Temperature 1, one batch. Cost: one forward, one backward pass of the loss
+The sign is that of the score, which is the opposite of the pruning paper's, as in the authors' code. ReLU and its
+kind, hard sigmoid too, have no second derivative: H is that of the linear piece. A network that torch can't
+differentiate twice has no score. Temperature 1, one batch. Cost: one forward, one backward pass of the loss
 that can be differentiated, and one more through it; the reference takes two forward passes. With a batch split in parts
 the reference keeps only the last part's first gradient; here a batch is never split.
 """

@@ -37,11 +37,16 @@ def _check(options: Mapping[str, Value]) -> None:
         raise OptionError(f"There are no modules {options['modules']!r} of meco.", "Use layers or all.")
 
 
+def _needs(options: Mapping[str, Value]) -> Need:
+    few = Need.CORRELATION_OF_FEW if options["opt"] else Need.CORRELATION
+    return few | Need.EVERY_MODULE if options["modules"] == "all" else few
+
+
 @proxy(
     paper="Jiang et al., NeurIPS 2023, https://proceedings.neurips.cc/paper_files/paper/2023/hash/"
     "bfa815ac6f08f4ada34fe22be054f2b9-Abstract-Conference.html",
     formula="sum over layers of the smallest eigenvalue of the channels' correlation",
-    needs=Need.CORRELATION,
+    needs=_needs,
     scale="at least 0; grows with the number of layers, falls with their width",
     check=_check,
     preset=Preset(samples=1, options={"modules": "all"}),
@@ -54,16 +59,16 @@ def meco(evidence: "Evidence", *, opt: bool = False, modules: str = "layers") ->
         opt: Eight random channels of each layer, times C / 8.
         modules: ``layers``, or ``all`` with containers and what has no weights.
     """
-    from subshot.proxies._features import FEW
+    from subshot.proxies._layer_maps import FEW
 
     maps = [one for one in evidence.features.maps if one.kind != "other" or modules == "all"]
     if not any(one.positions > 1 for one in maps):
         return Reading(float("nan"), not_applicable="no layer has maps of several positions")
     total, full = 0.0, 0
     for one in maps:
-        assert one.correlation is not None
-        assert one.correlation_of_few is not None
-        total += one.correlation_of_few * max(one.channels / FEW, 1.0) if opt else one.correlation
+        smallest = one.correlation_of_few if opt else one.correlation
+        assert smallest is not None
+        total += smallest * max(one.channels / FEW, 1.0) if opt else smallest
         full += one.positions > (min(one.channels, FEW) if opt else one.channels)
     warnings = () if full else ("no layer has more positions than channels, so the score is 0 for any weights",)
     return Reading(total, {"layers": float(len(maps)), "more positions than channels": float(full)}, warnings)

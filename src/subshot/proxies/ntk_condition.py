@@ -4,7 +4,8 @@
 
 Low condition numbers are said to train fast. w are the weights of convolutions and linear layers. No labels. Cost: one
 forward and one backward pass, shared with the other kernel proxies; ``coupled`` takes one backward pass for each
-sample and holds their gradients, batch size times weights in single precision.
+sample and holds their gradients, up to a gigabyte; where batch size times weights are more, it takes the passes again
+for each further gigabyte, and the cost says so.
 
 Departures from the authors' code: batch statistics are held fixed, so that samples have gradients of their own;
 ``coupled=true`` goes through the statistics, as theirs does. Their kernel also holds the weights of batch norm. The

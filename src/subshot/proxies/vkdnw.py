@@ -6,7 +6,9 @@ F is the Fisher matrix of the predicted distribution for the first number of eac
 over samples of J^T (diag p - p p^T) J, J the Jacobian of the logits, p 0.95 times their softmax plus 0.05 uniform.
 It says how evenly the directions of the weights count and is meant to be free of size: the paper's single score puts
 the number of parameter tensors first and this entropy second (``dimension`` in the parts), its aggregate sums log-ranks
-with other proxies. No labels. Cost: one forward pass in which samples don't mix and a backward pass for each class.
+with other proxies. No labels. Cost: one forward pass in which samples don't mix and a backward pass for each class, or
+for each of the parameters and one more where these are fewer: at most 129 passes, for a thousand classes too. Both ways
+give the same matrix but for rounding; a network that can't be differentiated twice takes the first in any case.
 
 Departures from the authors' code: theirs multiplies the Jacobian by the factor L of diag p - p p^T = L L^T where the
 theory has L^T (``released=true`` does the same; theirs rounds the share 0.05 to half precision); theirs is in

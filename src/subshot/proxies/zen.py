@@ -2,7 +2,9 @@
 
     score = log E ||F(x) - F(x + 0.01 e)||_1 + sum over batch norms of log sqrt(mean over channels of variance)
 
-F is the feature map before global pooling, x and e are Gaussian noise, all convolution and linear weights are N(0, 1).
+F is the last feature map, x and e are Gaussian noise, all convolution and linear weights are N(0, 1). The last feature
+map is what the global pooling in front of the head is given: the last pooling of whole images whose result doesn't go
+back into maps, as that of a squeeze-and-excitation gate does; a network without one has no score.
 The second sum puts back what batch norm scales away. No data and no labels. Cost: two forward passes of its own, since
 it draws its own weights; the protocol's initialisation and images don't matter, its batch size does little.
 
@@ -48,7 +50,7 @@ def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
     pair = evidence.noise
     assert pair is not None
     if pair.difference is None:
-        reason = "no global pooling over images was seen, so there is no feature map before it"
+        reason = "no global pooling in front of a head was seen, so there is no last feature map"
         return Reading(math.nan, not_applicable=reason)
     if pair.difference == 0:
         return Reading(math.nan, not_applicable="the feature map before pooling doesn't depend on the input")
