@@ -93,6 +93,20 @@ OPERATIONS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
+def relu_conv_bn(c_in: int, c_out: int) -> nn.Module:
+    """ReLU, 1x1 convolution, batch norm: brings a cell's input to the cell's width."""
+    return nn.Sequential(nn.ReLU(), *_conv_bn(c_in, c_out, 1, 1))
+
+
+def kept_pairs(pairs: CellPairs) -> list[CellPairs]:
+    """The edges of each node that a network has a module for.
+
+    An edge that adds zeros is left out, unless the node has no other: something must give it a shape.
+    """
+    nodes = (pairs[first : first + 2] for first in range(0, len(pairs), 2))
+    return [[pair for pair in both if pair[0] != "none"] or both[:1] for both in nodes]
+
+
 class DartsCell(nn.Module):
     """One cell: two inputs, four nodes of two summed edges each, the nodes concatenated.
 
@@ -116,18 +130,13 @@ class DartsCell(nn.Module):
         after_reduction: bool,
     ) -> None:
         super().__init__()
-        self.preprocess0: nn.Module = (
-            FactorizedReduce(width_before_last, width)
-            if after_reduction
-            else nn.Sequential(nn.ReLU(), *_conv_bn(width_before_last, width, 1, 1))
+        self.preprocess0 = (
+            FactorizedReduce(width_before_last, width) if after_reduction else relu_conv_bn(width_before_last, width)
         )
-        self.preprocess1 = nn.Sequential(nn.ReLU(), *_conv_bn(width_last, width, 1, 1))
+        self.preprocess1 = relu_conv_bn(width_last, width)
         self.edges = nn.ModuleList()
         self._sources: list[list[int]] = []
-        for node in range(0, len(pairs), 2):
-            both = pairs[node : node + 2]
-            # An edge that adds zeros is left out, unless the node has no other: something must give it a shape.
-            kept = [pair for pair in both if pair[0] != "none"] or both[:1]
+        for kept in kept_pairs(pairs):
             self._sources.append([source for _, source in kept])
             self.edges.extend(OPERATIONS[op](width, 2 if reduction and source < 2 else 1) for op, source in kept)
 
@@ -142,17 +151,29 @@ class DartsCell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
+def make_stem(stem: Stem, image_channels: int, width: int) -> tuple[nn.Module, nn.Module]:
+    """The two parts of a stem: what gives the first cell its first input, and what makes its second one of that.
+
+    ``none`` hands the image itself to both inputs. ``cifar`` is one 3x3 convolution, seen by both inputs. ``imagenet``
+    shrinks the image to a quarter for the first input and an eighth for the second.
+    """
+    if stem == "none":
+        return nn.Identity(), nn.Identity()
+    if stem == "cifar":
+        return nn.Sequential(*_conv_bn(image_channels, width, 3, 1)), nn.Identity()
+    half = width // 2
+    first = nn.Sequential(*_conv_bn(image_channels, half, 3, 2), nn.ReLU(), *_conv_bn(half, width, 3, 2))
+    return first, nn.Sequential(nn.ReLU(), *_conv_bn(width, width, 3, 2))
+
+
 class DartsNetwork(nn.Module):
     """Stem, cells, global average pooling, linear classifier.
-
-    The stems: ``none`` hands the image itself to both inputs of the first cell. ``cifar`` is one 3x3 convolution, seen
-    by both inputs. ``imagenet`` shrinks the image to a quarter for the first input and an eighth for the second.
 
     Args:
         normal: Edges of the normal cell.
         reduce: Edges of the reduction cell.
         cells: ``(width, reduction)`` of every cell, in order.
-        stem: Kind of stem.
+        stem: Kind of stem; see :func:`make_stem`.
         stem_width: Channels after the stem; without meaning for ``none``.
         image_channels: Channels of the input.
         classes: Width of the output.
@@ -170,17 +191,8 @@ class DartsNetwork(nn.Module):
         classes: int,
     ) -> None:
         super().__init__()
+        self.stem0, self.stem1 = make_stem(stem, image_channels, stem_width)
         width_last = image_channels if stem == "none" else stem_width
-        self.stem0: nn.Module = nn.Identity()
-        self.stem1: nn.Module = nn.Identity()
-        if stem == "cifar":
-            self.stem0 = nn.Sequential(*_conv_bn(image_channels, stem_width, 3, 1))
-        elif stem == "imagenet":
-            half = stem_width // 2
-            self.stem0 = nn.Sequential(
-                *_conv_bn(image_channels, half, 3, 2), nn.ReLU(), *_conv_bn(half, stem_width, 3, 2)
-            )
-            self.stem1 = nn.Sequential(nn.ReLU(), *_conv_bn(stem_width, stem_width, 3, 2))
         width_before_last, after_reduction = width_last, stem == "imagenet"
         self.cells = nn.ModuleList()
         for width, reduction in cells:

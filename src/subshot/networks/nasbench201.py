@@ -83,6 +83,25 @@ class Reduction(nn.Module):
         return total
 
 
+def make_stem(image_channels: int, channels: int) -> nn.Sequential:
+    """One convolution and batch norm."""
+    convolution = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(channels)))
+
+
+def make_head(channels: int, classes: int) -> nn.Sequential:
+    """Batch norm, ReLU, global average pooling, linear classifier."""
+    return nn.Sequential(
+        OrderedDict(
+            norm=nn.BatchNorm2d(channels),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=nn.Linear(channels, classes),
+        )
+    )
+
+
 class NasBench201Network(nn.Module):
     """Stem, three stages of equal cells at widths C, 2C and 4C with reductions between them, head.
 
@@ -98,8 +117,7 @@ class NasBench201Network(nn.Module):
         self, operations: Sequence[str], *, channels: int, cells: int, image_channels: int, classes: int
     ) -> None:
         super().__init__()
-        convolution = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
-        self.stem = nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(channels)))
+        self.stem = make_stem(image_channels, channels)
         self.stages = nn.Sequential()
         for width in (channels, 2 * channels, 4 * channels):
             stage: OrderedDict[str, nn.Module] = OrderedDict()
@@ -108,15 +126,7 @@ class NasBench201Network(nn.Module):
             for number in range(cells):
                 stage[f"cell_{number}"] = Cell(operations, channels=width)
             self.stages.append(nn.Sequential(stage))
-        self.head = nn.Sequential(
-            OrderedDict(
-                norm=nn.BatchNorm2d(4 * channels),
-                relu=nn.ReLU(),
-                pool=nn.AdaptiveAvgPool2d(1),
-                flatten=nn.Flatten(),
-                classifier=nn.Linear(4 * channels, classes),
-            )
-        )
+        self.head = make_head(4 * channels, classes)
 
     def feature_blocks(self) -> list[nn.Module]:
         """Stem, cells and reductions in the order in which they run, for proxies that look at blocks."""

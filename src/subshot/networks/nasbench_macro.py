@@ -45,6 +45,19 @@ class InvertedBottleneck(nn.Module):
         return x + y if self.has_shortcut else y
 
 
+def make_layer(layer: tuple[int, int] | None, c_in: int, c_out: int, *, stride: int) -> nn.Module:
+    """One layer: a block of ``(kernel, expansion)``, or the identity, a 1x1 convolution where the shape changes."""
+    if layer is not None:
+        kernel, expansion = layer
+        return InvertedBottleneck(c_in, c_out, kernel=kernel, expansion=expansion, stride=stride)
+    return nn.Identity() if stride == 1 else nn.Sequential(*conv_norm(c_in, c_out, stride=stride))
+
+
+def conv_norm_relu(c_in: int, c_out: int, *, kernel: int = 1) -> nn.Sequential:
+    """Convolution without bias, batch norm, ReLU."""
+    return nn.Sequential(*conv_norm(c_in, c_out, kernel=kernel), nn.ReLU())
+
+
 class NasBenchMacroNetwork(nn.Module):
     """Stem, stages whose first layer halves the map and changes the width, head.
 
@@ -67,23 +80,18 @@ class NasBenchMacroNetwork(nn.Module):
         classes: int,
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*conv_norm(image_channels, channels, kernel=3), nn.ReLU())
+        self.stem = conv_norm_relu(image_channels, channels, kernel=3)
         self.stages = nn.Sequential()
         c_in = channels
         for width, layers in stages:
             stage: OrderedDict[str, nn.Module] = OrderedDict()
             for number, layer in enumerate(layers):
-                stride = 1 if number else 2
-                if layer is not None:
-                    kernel, expansion = layer
-                    stage[f"layer_{number}"] = InvertedBottleneck(
-                        c_in, width, kernel=kernel, expansion=expansion, stride=stride
-                    )
-                elif number == 0:
-                    stage["layer_0"] = nn.Sequential(*conv_norm(c_in, width, stride=stride))
+                module = make_layer(layer, c_in, width, stride=1 if number else 2)
+                if not isinstance(module, nn.Identity):
+                    stage[f"layer_{number}"] = module
                 c_in = width
             self.stages.append(nn.Sequential(stage))
-        self.features = nn.Sequential(*conv_norm(c_in, features), nn.ReLU())
+        self.features = conv_norm_relu(c_in, features)
         self.classifier = nn.Linear(features, classes)
 
     def feature_blocks(self) -> list[nn.Module]:

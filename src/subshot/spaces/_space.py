@@ -180,7 +180,8 @@ def get_space(name: str | Choice | Space, settings: Mapping[str, Value] | None =
     """The space called ``name``, for example ``"nasbench201"`` or ``"nasbench201(channels=8)"``.
 
     Args:
-        name: A registered name, a name with settings, or a space, which is returned as it is.
+        name: A registered name, a name with settings, ``FILE.py:FUNCTION`` (the file is run, the function returns a
+            space), or a space, which is returned as it is.
         settings: Further settings, which win over those in the text.
 
     Raises:
@@ -191,6 +192,13 @@ def get_space(name: str | Choice | Space, settings: Mapping[str, Value] | None =
         if not hasattr(name, "sample"):
             raise OptionError(f"{name!r} was given as a space.", "Give a space or the name of one.")
         return name
+    if isinstance(name, str):
+        from subshot.spaces._source import is_source, load_space
+
+        if is_source(name):
+            if settings:
+                raise OptionError(f"Settings were given beside {name!r}.", "Write FILE.py:FUNCTION(key=value).")
+            return load_space(name)
     choice = Choice.parse(name) if isinstance(name, str) else name
     space_class = SPACES.get(choice.name)
     defaults = {key: spec.default for key, spec in space_class.__dataclass_fields__.items()}

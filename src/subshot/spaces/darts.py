@@ -18,6 +18,8 @@ from subshot.spaces._space import SPACES, Size
 if TYPE_CHECKING:
     from torch import nn
 
+    from subshot.networks.darts_supernet import DartsSupernet
+
 _NODES = 4
 _PAIRS = 2 * _NODES
 # Sources that pair i may have: node i // 2 + 2 sees the two cell inputs and the nodes before it.
@@ -300,6 +302,29 @@ class Darts:
         return DartsNetwork(
             normal,
             reduce,
+            cells=layout.cells,
+            stem=layout.stem,
+            stem_width=layout.stem_width,
+            image_channels=channels,
+            classes=(task or self.task).outputs,
+        )
+
+    def supernet(self, task: TaskSpec | None = None, *, variant: str | None = None) -> "DartsSupernet":
+        """All architectures in one network: a slot on every edge that a cell may have, shared by cells of a kind.
+
+        Every edge has all operations but ``none``, which is drawn only if sampling may draw it.
+
+        Raises:
+            UnknownNameError: There is no such variant.
+            OptionError: The task's input is no image.
+        """
+        from subshot.networks.darts_supernet import DartsSupernet
+
+        layout = self._layout(variant)
+        channels, _, _ = (task or self.task).image_shape
+        return DartsSupernet(
+            OPERATIONS,
+            drawn=self._drawn,
             cells=layout.cells,
             stem=layout.stem,
             stem_width=layout.stem_width,

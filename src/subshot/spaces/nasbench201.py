@@ -27,6 +27,8 @@ from subshot.spaces._space import SPACES, Size, resolve_variant
 if TYPE_CHECKING:
     from torch import nn
 
+    from subshot.networks.nasbench201_supernet import NasBench201Supernet
+
 # A gene is an index into OPERATIONS; its position is that of the edge (node, source) in EDGES.
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
@@ -147,6 +149,24 @@ class NasBench201:
         operations = [OPERATIONS[code] for code in _genes(arch)]
         return NasBench201Network(
             operations,
+            channels=self._channels(variant),
+            cells=self.cells,
+            image_channels=task.image_shape[0],
+            classes=task.outputs,
+        )
+
+    def supernet(self, task: TaskSpec | None = None, *, variant: str | None = None) -> "NasBench201Supernet":
+        """All cells in one network: a slot on each edge, shared by the cells.
+
+        Raises:
+            UnknownNameError: There is no such variant.
+            OptionError: The task's input is no image.
+        """
+        from subshot.networks.nasbench201_supernet import NasBench201Supernet
+
+        task = task or _CIFAR10
+        return NasBench201Supernet(
+            OPERATIONS,
             channels=self._channels(variant),
             cells=self.cells,
             image_channels=task.image_shape[0],

@@ -25,6 +25,8 @@ from subshot.spaces._space import SPACES, Size, resolve_variant
 if TYPE_CHECKING:
     from torch import nn
 
+    from subshot.networks.nasbench_macro_supernet import NasBenchMacroSupernet
+
 # A gene is a position here: (kernel, expansion) of the block, None for the identity.
 LAYERS = (None, (3, 3), (5, 6))
 IDENTITY = 0
@@ -132,6 +134,26 @@ class NasBenchMacro:
         task = task or _CIFAR10
         return NasBenchMacroNetwork(
             [(width, [LAYERS[code] for code in genes]) for width, genes in self._stages(arch)],
+            channels=self.channels,
+            features=self.features,
+            image_channels=task.image_shape[0],
+            classes=task.outputs,
+        )
+
+    def supernet(self, task: TaskSpec | None = None, *, variant: str | None = None) -> "NasBenchMacroSupernet":
+        """All architectures in one network: a slot for each layer.
+
+        Raises:
+            UnknownNameError: There is no such variant.
+            OptionError: The task's input is no image.
+        """
+        from subshot.networks.nasbench_macro_supernet import NasBenchMacroSupernet
+
+        resolve_variant(self, variant)
+        task = task or _CIFAR10
+        return NasBenchMacroSupernet(
+            LAYERS,
+            stages=[(self.channels * 2 ** (stage + 1), depth) for stage, depth in enumerate(STAGES)],
             channels=self.channels,
             features=self.features,
             image_channels=task.image_shape[0],
