@@ -15,6 +15,7 @@ from subshot.aggregators._aggregator import AGGREGATORS
 from subshot.proxies._proxy import PROXIES
 from subshot.spaces._space import SPACES
 from subshot.strategies._strategy import STRATEGIES
+from subshot.supernets.samplers import PATH_SAMPLERS
 
 SOURCE = Path(subshot.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -102,6 +103,9 @@ def test_imports_run_one_way(path):
         ("studies", "if TYPE_CHECKING:\n    from subshot.report.terminal import show_study"),
         ("studies", "from subshot.testing.spaces import SpaceContract"),
         ("testing", "from subshot.cli.main import main"),
+        ("training", "from subshot.supernets.warm_up import warm_up"),
+        ("supernets", "from subshot.strategies._strategy import STRATEGIES"),
+        ("networks", "from subshot.spaces._space import Space"),
         ("cli", "from subshot.cellar import wine"),
     ],
 )
@@ -116,6 +120,7 @@ def test_the_check_finds_what_it_looks_for(room, text):
         ("report", "if TYPE_CHECKING:\n    from subshot.studies.study import Study\nelse:\n    import os"),
         ("_choice", "from subshot.errors import OptionError"),
         ("studies", "from subshot.studies._store import Store\nfrom subshot.data import take"),
+        ("supernets", "from subshot.training._fit import fit\nfrom subshot.proxies._prepare import prepared"),
     ],
 )
 def test_the_check_lets_the_rest_through(room, text):
@@ -126,16 +131,23 @@ def content_files(room):
     return sorted(path.stem for path in (SOURCE / room).glob("*.py") if not path.name.startswith("_"))
 
 
+def module_of(room, name):
+    return f"subshot.{room}.{name}".replace("/", ".")
+
+
 def test_every_content_file_registers_something():
     homes = {
         "spaces": {SPACES.get(name).__module__ for name in SPACES},
         "proxies": {PROXIES.get(name).reduce.__module__ for name in PROXIES},
         "strategies": {STRATEGIES.get(name).make.__module__ for name in STRATEGIES},
         "aggregators": {AGGREGATORS.get(name).combine.__module__ for name in AGGREGATORS},
+        "supernets/samplers": {PATH_SAMPLERS.get(name).draw.__module__ for name in PATH_SAMPLERS},
     }
+    makers = {"choices", "around"}  # spaces that a user's own function or network makes
     for room, modules in homes.items():
         assert content_files(room), room
-        missing = [name for name in content_files(room) if f"subshot.{room}.{name}" not in modules]
+        files = [name for name in content_files(room) if (room, name) not in {("spaces", one) for one in makers}]
+        missing = [name for name in files if module_of(room, name) not in modules]
         assert missing == [], room
 
 
@@ -147,6 +159,8 @@ def test_one_name_everywhere():
         assert STRATEGIES.get(name).make.__module__ == f"subshot.strategies.{name}"
     for name in AGGREGATORS:
         assert AGGREGATORS.get(name).combine.__module__ == f"subshot.aggregators.{name}"
+    for name in PATH_SAMPLERS:
+        assert PATH_SAMPLERS.get(name).draw.__module__ == f"subshot.supernets.samplers.{name}"
     for name in SPACES:
         assert SPACES.get(name).__module__ == f"subshot.spaces.{name}"
 
@@ -196,8 +210,8 @@ def run_light(modules, commands):
 def test_names_are_listed_without_importing_torch():
     # torch takes seconds; help, lists and completion must not wait for it.
     modules = ["subshot", "subshot.cli.main"]
-    for room in ("spaces", "proxies", "strategies", "aggregators", "data"):
-        modules += [f"subshot.{room}", *(f"subshot.{room}.{name}" for name in content_files(room))]
+    for room in ("spaces", "proxies", "strategies", "aggregators", "data", "supernets/samplers"):
+        modules += [module_of(room, name) for name in content_files(room)]
     commands = [["--help"], ["search", "--help"], ["--version"], ["data"], ["data", "--json"]]
     commands += [["list", kind] for kind in ("spaces", "proxies", "strategies", "aggregators", "data")]
     commands += [["profile", "--space", "nasbench201", "--json"]]

@@ -1,8 +1,8 @@
 """Find good neural networks before anyone trains them.
 
 >>> import subshot
->>> subshot.list_spaces()
-['darts', 'nasbench201']
+>>> "nasbench201" in subshot.list_spaces()
+True
 
 Names are loaded when they are first used, so importing subshot doesn't import torch.
 """
@@ -33,12 +33,23 @@ if TYPE_CHECKING:
     from subshot.proxies._score import score as score
     from subshot.spaces._space import get_space as get_space
     from subshot.spaces._space import list_spaces as list_spaces
+    from subshot.spaces.around import around as around
+    from subshot.spaces.choices import Space as Space
+    from subshot.spaces.choices import integers as integers
+    from subshot.spaces.choices import ordered as ordered
+    from subshot.spaces.choices import when as when
     from subshot.strategies._strategy import get_strategy as get_strategy
     from subshot.strategies._strategy import list_strategies as list_strategies
     from subshot.studies._ranked import RankReport as RankReport
     from subshot.studies._result import Study as Study
     from subshot.studies.ranking import rank as rank
     from subshot.studies.study import search as search
+    from subshot.supernets._supernet import make_supernet as make_supernet
+    from subshot.supernets.evaluate import evaluate_paths as evaluate_paths
+    from subshot.supernets.files import load_supernet as load_supernet
+    from subshot.supernets.files import save_supernet as save_supernet
+    from subshot.supernets.warm_up import WarmUp as WarmUp
+    from subshot.supernets.warm_up import warm_up as warm_up
 
 _HOME = {
     "Arch": "_types",
@@ -48,25 +59,36 @@ _HOME = {
     "Protocol": "_types",
     "RankReport": "studies._ranked",
     "Score": "_types",
+    "Space": "spaces.choices",
     "Study": "studies._result",
     "SubshotError": "errors",
     "TaskSpec": "_types",
     "Trial": "_types",
+    "WarmUp": "supernets.warm_up",
     "aggregate": "aggregators",
+    "around": "spaces.around",
+    "evaluate_paths": "supernets.evaluate",
     "get_aggregator": "aggregators",
     "get_benchmark": "benchmarks._benchmark",
     "get_proxy": "proxies._proxy",
     "get_space": "spaces._space",
     "get_strategy": "strategies._strategy",
+    "integers": "spaces.choices",
     "list_aggregators": "aggregators",
     "list_benchmarks": "benchmarks._benchmark",
     "list_proxies": "proxies._proxy",
     "list_spaces": "spaces._space",
     "list_strategies": "strategies._strategy",
     "load_images": "data",
+    "load_supernet": "supernets.files",
+    "make_supernet": "supernets._supernet",
+    "ordered": "spaces.choices",
     "rank": "studies.ranking",
+    "save_supernet": "supernets.files",
     "score": "proxies._score",
     "search": "studies.study",
+    "warm_up": "supernets.warm_up",
+    "when": "spaces.choices",
 }
 
 __all__ = sorted(_HOME)

@@ -85,6 +85,24 @@ def test_non_finite_scores_are_counted_and_left_out():
     assert found.kendall == rank(scores[kept], truth[kept]).kendall
 
 
+def test_non_finite_scores_may_take_the_last_place_together():
+    rng = np.random.default_rng(1)
+    truth, scores = rng.normal(size=60), rng.normal(size=60)
+    broken = scores.copy()
+    broken[[3, 10, 59]] = [np.nan, np.inf, -np.inf]
+    last = broken.copy()
+    last[[3, 10, 59]] = -1e9
+    found = rank(broken, truth)
+    assert found.spearman_all.value == pytest.approx(stats.spearmanr(last, truth).statistic)
+    assert found.spearman_all.low < found.spearman_all.value < found.spearman_all.high
+    assert found.spearman_all.value != found.spearman.value
+    whole = rank(scores, truth)
+    assert whole.spearman_all == whole.spearman
+    # Scores at the ends of what a number can hold are no last place.
+    edge = np.array([-1.7e308, np.nan, 1.7e308, 0.0])
+    assert rank(edge, np.array([1.0, 0, 3, 2])).spearman_all.value == pytest.approx(1)
+
+
 def test_constant_scores_have_no_correlation():
     found = rank(np.ones(10), np.arange(10.0))
     assert math.isnan(found.spearman.value)

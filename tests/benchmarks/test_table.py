@@ -2,8 +2,8 @@
 
 import csv
 import gzip
-import importlib.util
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -78,8 +78,8 @@ def test_parquet(plain, tmp_path):
         read(path)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is installed")
-def test_parquet_needs_its_package(tmp_path):
+def test_parquet_needs_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it weren't installed
     (tmp_path / "mine.parquet").write_bytes(b"PAR1")
     with pytest.raises(MissingDependencyError, match="pip install pyarrow"):
         read(tmp_path / "mine.parquet")
@@ -147,6 +147,48 @@ def test_broken_tables(case, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SubshotError, match=message):
         read(tmp_path / name)
+
+
+def test_a_target_with_one_value_has_no_order(plain):
+    plain.write_text(text_of([(cell, 95, number) for number, cell in enumerate(CELLS)]))
+    with pytest.raises(DataError, match=r"All 12 values of 'acc' in .* are 95: they have no order"):
+        read(plain)
+    assert read(plain, target="loss").truth.tolist() == list(range(12))
+
+
+def test_several_targets_have_the_same_rows(plain):
+    rows = [(cell, "" if number < 3 else number, "" if number == 5 else -number) for number, cell in enumerate(CELLS)]
+    plain.write_text(text_of(rows))
+    kept = [number for number in range(12) if number > 2 and number != 5]
+    source = find_table(plain)
+    for asked in (["acc", "loss"], "acc,loss", "acc, loss", ["acc", "loss", "acc"]):
+        acc, loss = source.read_targets(SPACE, targets=asked)
+        assert (acc.target, loss.target) == ("acc", "loss")
+        assert acc.texts == loss.texts == tuple(CELLS[number] for number in kept)
+        assert (acc.truth.tolist(), loss.truth.tolist()) == (kept, [-number for number in kept])
+        assert (acc.empty, loss.empty) == (4, 4)
+    assert len(source.read(SPACE, target="acc").archs) == 9
+    with pytest.raises(UnknownNameError, match=r"named 'lss'.*Did you mean 'loss'"):
+        source.read_targets(SPACE, targets="acc,lss")
+    with pytest.raises(UnknownNameError, match="named 'all'"):
+        source.read_targets(SPACE, targets="all")  # nothing says which columns are targets
+    plain.with_suffix(".toml").write_text("[targets.loss]\n[targets.acc]\n")
+    assert [table.target for table in find_table(plain).read_targets(SPACE, targets="all")] == ["loss", "acc"]
+    plain.write_text(
+        text_of(
+            [
+                (cell, 1 + number if number % 2 else "", "" if number % 2 else number)
+                for number, cell in enumerate(CELLS)
+            ]
+        )
+    )
+    with pytest.raises(DataError, match=r"The columns acc, loss of .* have no values in the same rows"):
+        source.read_targets(SPACE, targets="acc,loss")
+
+
+def test_a_column_with_a_comma_is_one_target(plain):
+    plain.write_text(text_of(ROWS, ("arch", "accuracy, top-1", "loss")))
+    assert read(plain, target="accuracy, top-1").target == "accuracy, top-1"
 
 
 def test_missing_tables(tmp_path):
@@ -339,17 +381,6 @@ def test_nasbench201_has_its_published_facts(data_root):
     sizes = {name: len(choose(table, SPACE, name).rows) for name in ("all", "unique", "live")}
     assert sizes == {"all": 15625, "unique": 6466, "live": 9445}
     assert choose(table, SPACE, "live").absent == 0
-
-
-def test_every_registered_target_is_a_column_of_its_table(data_root):
-    for name in subshot.list_benchmarks():
-        source = find_table(name, root=data_root)
-        space = subshot.get_space(source.facts.space)
-        with gzip.open(source.paths[0], "rt") as file:
-            header = next(csv.reader(file))
-        assert set(source.facts.targets) <= set(header)
-        assert source.facts.arch_column in header
-        assert len(source.read(space, target=next(iter(source.facts.targets))).archs) in (1000, 9445, 15625)
 
 
 def test_the_scored_cells_are_the_live_ones(data_root):

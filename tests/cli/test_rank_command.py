@@ -19,7 +19,9 @@ from subshot.benchmarks.ranking import STATISTICS
 
 SPACE = "nasbench201(channels=2,cells=1)"
 CELLS = 20
-ROW_KEYS = {"proxy", *STATISTICS, *(f"{name}_ci" for name in STATISTICS), "non_finite"}
+ESTIMATES = (*STATISTICS, "spearman_all")
+ROW_KEYS = {"proxy", *ESTIMATES, *(f"{name}_ci" for name in ESTIMATES), "non_finite", "ties"}
+KEYS = ["protocol", "archs", "rows", "noise_ceiling", "bands"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,8 @@ def test_the_contract(run, quick, cells):
     done = run(*quick, "--target", "acc", "--proxy", "swap,plain", "--aggregate", "vote", "--again", 5, "--json")
     assert done.code == 0
     values = done.json
-    assert list(values) == ["protocol", "archs", "rows", "noise_ceiling", "seconds", "run"]
+    assert list(values) == [*KEYS, "seconds", "run"]
+    assert values["bands"] == []
     assert values["archs"] == CELLS
     assert [row["proxy"] for row in values["rows"]] == ["swap", "plain", "parameters", "macs", "vote"]
     for row in values["rows"]:
@@ -78,7 +81,12 @@ def test_the_contract(run, quick, cells):
 def test_the_run_folder(run, quick, folder, cells):
     values = run(*quick, "--target", "acc", "--archs", 12, "--out", "here", "--json").json
     assert values["run"] == "here"
-    assert {path.name for path in (folder / "here").iterdir()} == {"study.db", "scores.csv", "rank.json", "report.md"}
+    assert {path.name for path in (folder / "here").iterdir()} - {"report.html"} == {
+        "study.db",
+        "scores.csv",
+        "rank.json",
+        "report.md",
+    }
     assert json.loads((folder / "here" / "rank.json").read_text()) == values
     with (folder / "here" / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -119,6 +127,64 @@ def test_stored_scores(run, quick):
     assert "batch_size" not in done.json["protocol"]
 
 
+def test_several_targets(run, quick, folder):
+    done = run(
+        *quick, "--target", "acc", "--target", "loss", "--archs", 12, "--bands", "params:2", "--out", "a", "--json"
+    )
+    values = done.json
+    assert list(values) == ["targets", "seconds", "run"]
+    assert list(values["targets"]) == ["acc", "loss"]
+    for name, found in values["targets"].items():
+        assert list(found) == KEYS
+        assert found["protocol"]["target"] == name
+        assert found["protocol"]["targets"] == ["acc", "loss"]
+        assert [row["proxy"] for row in found["rows"]] == ["swap", "parameters", "macs"]
+        assert sum(band["archs"] for band in found["bands"]) == 12
+    acc, loss = (found["rows"][0] for found in values["targets"].values())
+    assert acc["spearman"] == -loss["spearman"]  # the rows say so: loss is minus the number of the row
+    alone = run(*quick, "--target", "acc", "--archs", 12, "--out", "b", "--json").json
+    assert alone["rows"] == values["targets"]["acc"]["rows"]
+    by_commas = run(*quick, "--target", "acc,loss", "--archs", 12, "--bands", "params:2", "--out", "a", "--json").json
+    assert by_commas["targets"] == values["targets"]
+    with (folder / "a" / "scores.csv").open(newline="") as file:
+        assert next(csv.reader(file)) == ["arch", "acc", "loss", "swap", "parameters", "macs"]
+    report = (folder / "a" / "report.md").read_text()
+    assert report.count("## Inside limits") == 2
+    assert "# table.csv: acc\n" in report
+    assert "# table.csv: loss\n" in report
+
+
+def test_inside_limits(run, quick, monkeypatch, cells):
+    space = subshot.get_space(SPACE)
+    params = [space.measure(space.parse(cell)).parameters for cell in cells]
+    middle = int(np.median(params))
+    limits = ["--within", f"params<={middle}", "--within", f"params:{middle}-", "--within", "loss:0-3"]
+    with_column = ["--target", "acc", *limits]
+    first = run(*quick, *with_column[:-2], "--json").json["bands"]
+    assert [(band["cost"], band["low"], band["high"]) for band in first] == [
+        ("params", None, middle),
+        ("params", middle, None),
+    ]
+    below = [number for number, value in enumerate(params) if value <= middle]
+    assert first[0]["archs"] == len(below)
+    assert first[0]["best"] == 80 + max(below) / 2
+    assert first[0]["random_mean"] == pytest.approx(80 + np.mean(below) / 2)
+    largest = max(params[number] for number in below)
+    (row,) = (row for row in first[0]["rows"] if row["proxy"] == "parameters")
+    picks = [number for number in below if params[number] == largest]
+    assert (row["tied"], row["pick"]) == (len(picks), cells[picks[0]])
+    assert row["top1"] == pytest.approx(80 + np.mean(picks) / 2)
+    refused = run(*quick, *with_column)
+    assert refused.code == 0  # loss goes from -19 to 0
+    assert "Inside loss 0 to 3: 1 architectures" in refused.out
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(*quick, "--target", "acc", "--bands", "params:3").out
+    tables = shown.partition("Inside params")[2]
+    assert tables.count("pick") == 3
+    assert all(len(line) <= 80 for line in tables.splitlines() if line.startswith(("swap", "params", "macs")))
+    assert "worse than random" in shown
+
+
 @pytest.fixture
 def refused(run, folder, plain):
     """Runs a command that must be refused, for people and for machines, and returns its message."""
@@ -153,6 +219,15 @@ def refused(run, folder, plain):
         (["--table", "table.csv", "--target", "acc", "--arch-column", "cell"], "named 'cell'"),
         (["--table", "table.csv", "--target", "acc", "--scores", "loss", "--proxy", "swap"], "both given"),
         (["--table", "table.csv", "--target", "acc", "--aggregate", "votes"], "no aggregator named 'votes'"),
+        (["--table", "table.csv", "--target", "acc,los"], "named 'los'. Did you mean 'loss'"),
+        (["--table", "table.csv", "--target", "acc", "--within", "params"], "'params' is no limit"),
+        (["--table", "table.csv", "--target", "acc", "--within", "parms<=1M"], "named 'parms'"),
+        (["--table", "table.csv", "--target", "acc", "--within", "params:1G-2G"], "No architecture is inside params"),
+        (["--table", "table.csv", "--target", "acc", "--bands", "params"], "'params' asks for no bands"),
+        (["--table", "table.csv", "--target", "acc", "--bands", "word:3"], "'word' of table.csv is not numeric"),
+        (["--table", "flat.csv", "--target", "acc"], "All 20 values of 'acc' in flat.csv are 95"),
+        (["--table", "empty.csv", "--target", "acc"], "'acc' of empty.csv has no values"),
+        (["--table", "table.parquet", "--target", "acc"], "pip install pyarrow"),
         (["--table", "table.csv", "--target", "acc", "--data", "cifar01"], "no data set named 'cifar01'"),
         (["--table", "cut.csv.gz", "--target", "acc"], "damaged or truncated"),
         (["--table", "table.pkl", "--target", "acc"], "no table that subshot can read"),
@@ -163,14 +238,24 @@ def refused(run, folder, plain):
         ),
     ],
 )
-def test_bad_input(refused, folder, plain, arguments, expected):
+def test_bad_input(refused, folder, plain, arguments, expected, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it weren't installed
     text = plain.read_text()
+    (folder / "table.parquet").write_bytes(b"PAR1")
+    for name, value in (("flat", "95"), ("empty", "")):
+        rows = [line.split(",") for line in text.splitlines()[1:]]
+        (folder / f"{name}.csv").write_text("arch,acc\n" + "".join(f"{row[0]},{value}\n" for row in rows))
     (folder / "cut.csv.gz").write_bytes(gzip.compress(text.encode())[:-40])
     (folder / "table.pkl").write_bytes(b"cos\nsystem\n(S'touch harmed'\ntR.")
     (folder / "twice.csv").write_text(f"{text}{text.splitlines()[1].replace('80.0', '81.0')}\n")
     (folder / "other.csv").write_text(text.replace("|", "", 1))
     assert expected in refused("rank", "--space", SPACE, *arguments)
     assert not (folder / "harmed").exists()
+
+
+def test_a_spreadsheets_table_is_read(run, quick, folder, plain):
+    plain.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert run(*quick, "--target", "acc", "--scores", "loss", "--json").json["archs"] == CELLS
 
 
 def test_a_table_of_another_space(refused):

@@ -1,18 +1,22 @@
 """The register of published tables, and the one door to a table: a registered name, or the path of a user's own."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from subshot._registry import Registry
-from subshot.benchmarks._columns import FORMS, join, read_columns
+from subshot.benchmarks._columns import FORMS, Columns, join, joint_digest, read_columns
 from subshot.benchmarks._facts import TableFacts, read_facts
-from subshot.benchmarks._table import Table, make_table
+from subshot.benchmarks._further import Further, add_columns, further_names
+from subshot.benchmarks._table import Table, asked_targets, make_tables
 from subshot.data import data_root
 from subshot.data._dataset import DataRow
 from subshot.errors import DataError, OptionError, UnknownNameError
 from subshot.spaces._space import Space
+
+# Published files, as they are, to one row for each architecture.
+Prepare = Callable[[Sequence[Columns]], Columns]
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Benchmark:
         facts: Space, source, licence and targets.
         how_to_get: What to do where it isn't here; subshot downloads nothing.
         key: The column by which several files are joined.
+        prepare: Makes the rows out of the files, in place of joining them.
+        further: Files with more columns, joined by the key where one is asked for; they may be missing.
     """
 
     name: str
@@ -34,17 +40,21 @@ class Benchmark:
     facts: TableFacts
     how_to_get: str
     key: str = ""
+    prepare: Prepare | None = None
+    further: tuple[Further, ...] = ()
 
     def locate(self, root: Path | None) -> tuple[Path, ...] | None:
         """The files, found without reading them; ``None`` if any is missing."""
-        if root is None:
-            return None
-        places = [
-            [folder / file for folder in (root, root / "nas-bench")] + [root / Path(file).name] for file in self.files
-        ]
-        found = [next((path for path in paths if path.is_file()), None) for paths in places]
+        found = [_find(root, file) for file in self.files]
         present = tuple(path for path in found if path is not None)
         return present if len(present) == len(found) else None
+
+
+def _find(root: Path | None, file: str) -> Path | None:
+    if root is None:
+        return None
+    places = [root / file, root / "nas-bench" / file, root / Path(file).name]
+    return next((path for path in places if path.is_file()), None)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "subshot.benchmarks")
@@ -59,17 +69,35 @@ class TableSource:
         paths: Its files.
         facts: What is known about it.
         key: The column by which several files are joined.
+        prepare: Makes the rows out of the files, in place of joining them.
+        further: Files with more columns that are here.
+        absent: Those that aren't.
     """
 
     name: str
     paths: tuple[Path, ...]
     facts: TableFacts
     key: str = ""
+    prepare: Prepare | None = None
+    further: Mapping[Path, Further] = field(default_factory=dict)
+    absent: tuple[Further, ...] = ()
 
     def read(
         self, space: Space, *, target: str | None, scores: Sequence[str] = (), arch_column: str | None = None
     ) -> Table:
-        """Read the table; the arguments are those of :func:`subshot.benchmarks._table.make_table`.
+        """Read the table with one target; see :meth:`read_targets`."""
+        return self.read_targets(space, targets=target, scores=scores, arch_column=arch_column)[0]
+
+    def read_targets(
+        self,
+        space: Space,
+        *,
+        targets: str | Sequence[str] | None,
+        scores: Sequence[str] = (),
+        costs: Sequence[str] = (),
+        arch_column: str | None = None,
+    ) -> list[Table]:
+        """Read the table, once for each target; the arguments are those of ``make_tables``.
 
         Raises:
             OptionError: The table is of another space.
@@ -80,18 +108,47 @@ class TableSource:
                 f"The table {self.name} is of the space {self.facts.space}, and {space.name} was asked for.",
                 f"Use the space {self.facts.space}, or another table.",
             )
-        columns = read_columns(self.paths[0])
-        for path in self.paths[1:]:
-            columns = join(columns, read_columns(path), self.key)
-        return make_table(
+        columns = self._columns()
+        given = asked_targets(targets, columns, self.facts)
+        columns = self._with_further(columns, [*given, *scores])
+        # Costs only group architectures, so a file with them doesn't make the table another one.
+        columns = replace(self._with_further(columns, costs), digest=columns.digest)
+        return make_tables(
             self.name,
             columns,
             space=space,
             facts=self.facts,
-            target=target,
+            targets=given,
             scores=scores,
+            costs=costs,
             arch_column=arch_column,
         )
+
+    def _columns(self) -> Columns:
+        read = [read_columns(path) for path in self.paths]
+        if self.prepare is not None:
+            return replace(self.prepare(read), digest=joint_digest(*(one.digest for one in read)))
+        columns = read[0]
+        for other in read[1:]:
+            columns = join(columns, other, self.key)
+        return columns
+
+    def _with_further(self, columns: Columns, names: Sequence[str]) -> Columns:
+        """The columns with those that only further files have.
+
+        Raises:
+            UnknownNameError: A column that none of them has.
+        """
+        if not self.key or all(name in columns.cells for name in names):
+            return columns
+        columns = add_columns(columns, names, self.further, key=self.key)
+        lacking = [name for name in names if name not in columns.cells]
+        if lacking and (self.further or self.absent):
+            known = [*columns.cells, *further_names(self.further, key=self.key)]
+            error = UnknownNameError.of(f"column in {self.name}", lacking[0], dict.fromkeys(known))
+            missing = ", ".join(one.file for one in self.absent)
+            raise UnknownNameError(error.message, f"{error.hint}{f' More are in {missing}.' if missing else ''}")
+        return columns
 
 
 def find_table(name_or_path: "str | os.PathLike[str]", *, root: "str | Path | None" = None) -> TableSource:
@@ -114,7 +171,9 @@ def find_table(name_or_path: "str | os.PathLike[str]", *, root: "str | Path | No
         if paths is None:
             looked = "SUBSHOT_DATA names no folder" if folder is None else f"it is not in the data folder {folder}"
             raise DataError(f"The table {given!r} is not here: {looked}.", entry.how_to_get)
-        return TableSource(given, paths, entry.facts, entry.key)
+        found = {path: one for one in entry.further if (path := _find(folder, one.file)) is not None}
+        absent = tuple(one for one in entry.further if one not in found.values())
+        return TableSource(given, paths, entry.facts, entry.key, entry.prepare, found, absent)
     if not given.lower().endswith(FORMS) and not Path(given).exists():
         error = UnknownNameError.of("table", given, BENCHMARKS)
         raise UnknownNameError(error.message, f"{error.hint} Or give the path of a table: {', '.join(FORMS)}.")

@@ -36,6 +36,8 @@ class TargetFacts:
         direction: ``maximize`` or ``minimize``.
         split: The part of the data it was measured on.
         seeds: Columns of single training runs, or one column that joins the runs of an architecture by bars.
+        networks: Settings of the space whose networks were trained, where it has several kinds: ``head=autoencoder``.
+            Any one of them is the same network but for its outputs.
     """
 
     metric: str = ""
@@ -43,6 +45,7 @@ class TargetFacts:
     direction: str = "maximize"
     split: str = ""
     seeds: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _target(path: Path, name: str, values: dict[str, Any]) -> TargetFacts:
     seeds = [seeds] if isinstance(seeds, str) else seeds
     if not isinstance(seeds, list) or not all(isinstance(one, str) for one in seeds):
         raise DataError(f"'seeds' of target {name!r} in {path} names no columns.", 'Write seeds = ["a", "b"].')
-    _check_texts(path, values, allowed={one.name for one in fields(TargetFacts)} - {"seeds"})
+    _check_texts(path, values, allowed={one.name for one in fields(TargetFacts)} - {"seeds", "networks"})
     facts = TargetFacts(**values, seeds=tuple(seeds))
     if facts.direction not in DIRECTIONS:
         raise OptionError(

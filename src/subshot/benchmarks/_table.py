@@ -31,7 +31,8 @@ class Table:
         truth: Values of the target, (N,), finite.
         seeds: Values of two training runs, (N, 2), NaN where there is no second one; ``None`` if the table has none.
         scores: Stored scores by column, (N,) each; NaN where the cell is empty.
-        empty: Rows left out because they have no finite value of the target.
+        costs: Columns that architectures are grouped by, likewise.
+        empty: Rows left out because they have no finite value of a target that was asked for.
         repeated: Rows left out because they repeat an earlier one.
     """
 
@@ -45,65 +46,103 @@ class Table:
     truth: NDArray[np.float64]
     seeds: NDArray[np.float64] | None
     scores: Mapping[str, NDArray[np.float64]]
+    costs: Mapping[str, NDArray[np.float64]]
     empty: int
     repeated: int
 
 
-def make_table(
+def make_tables(
     name: str,
     columns: Columns,
     *,
     space: Space,
     facts: TableFacts,
-    target: str | None,
+    targets: Sequence[str],
     scores: Sequence[str] = (),
+    costs: Sequence[str] = (),
     arch_column: str | None = None,
-) -> Table:
-    """Read architectures, target and stored scores from the cells of a file.
+) -> list[Table]:
+    """Read architectures, targets and stored scores from the cells of a file: a table for each target.
+
+    All have the same rows, those with a value of every target, so that what is found for them can be compared.
 
     Args:
         name: What to call the table.
         columns: The cells.
         space: Whose architectures they are.
         facts: What is known about the table.
-        target: The column to rank against; may be left out where there is only one.
+        targets: Columns to rank against; may be empty where there is only one.
         scores: Columns of stored scores.
+        costs: Columns to group architectures by.
         arch_column: The column of architectures; by default what the facts name, else ``arch``, else the only one that
             the space can read.
 
     Raises:
         UnknownNameError: A column that isn't there.
         OptionError: No target was given and there are several.
-        DataError: Architectures of another space, a column that is not numeric, no values, or an architecture twice
-            with different values.
+        DataError: Architectures of another space, a column that is not numeric, no values, one value only, or an
+            architecture twice with different values.
     """
     home = _arch_column(name, columns, space, arch_column or facts.arch_column)
     archs, texts = _architectures(name, columns.cells[home], home, space)
-    target = _target(name, columns, facts, target, home)
-    target_facts = facts.targets.get(target, TargetFacts())
-    truth = _numbers(name, columns, target)
+    names = _targets(name, columns, facts, targets, home)
+    truths = {one: _numbers(name, columns, one) for one in names}
     stored = {one: _numbers(name, columns, one) for one in dict.fromkeys(scores)}
-    seeds = _seeds(name, columns, target_facts.seeds)
+    grouped = {one: _numbers(name, columns, one) for one in dict.fromkeys(costs)}
+    seeds = {one: _seeds(name, columns, facts.targets.get(one, TargetFacts()).seeds) for one in names}
 
-    compared = np.stack([truth, *stored.values()])
-    kept, repeated = _first_of_each(name, texts, compared, [target, *stored])
-    finite = [row for row in kept if math.isfinite(truth[row])]
-    if not finite:
-        raise DataError(f"Column {target!r} of {name} has no values.", "Name another target.")
-    return Table(
-        name=name,
-        digest=columns.digest,
-        facts=facts,
-        target=target,
-        target_facts=target_facts,
-        archs=tuple(archs[row] for row in finite),
-        texts=tuple(texts[row] for row in finite),
-        truth=truth[finite],
-        seeds=None if seeds is None else seeds[finite],
-        scores={one: values[finite] for one, values in stored.items()},
-        empty=len(kept) - len(finite),
-        repeated=repeated,
-    )
+    compared = {**truths, **stored, **grouped}
+    kept, repeated = _first_of_each(name, texts, np.stack([*compared.values()]), [*compared])
+    whole = np.logical_and.reduce([np.isfinite(truth) for truth in truths.values()])
+    finite = [row for row in kept if whole[row]]
+    _check_values(name, truths, finite)
+    return [
+        Table(
+            name=name,
+            digest=columns.digest,
+            facts=facts,
+            target=target,
+            target_facts=facts.targets.get(target, TargetFacts()),
+            archs=tuple(archs[row] for row in finite),
+            texts=tuple(texts[row] for row in finite),
+            truth=truth[finite],
+            seeds=None if (runs := seeds[target]) is None else runs[finite],
+            scores={one: values[finite] for one, values in stored.items()},
+            costs={one: values[finite] for one, values in grouped.items()},
+            empty=len(kept) - len(finite),
+            repeated=repeated,
+        )
+        for target, truth in truths.items()
+    ]
+
+
+def asked_targets(given: str | Sequence[str] | None, columns: Columns, facts: TableFacts) -> list[str]:
+    """Names of the targets that were asked for: columns, several by commas, or ``all`` that are known."""
+    names = []
+    for text in [given] if isinstance(given, str) else given or ():
+        if text in columns.cells or (text != "all" and "," not in text):
+            names.append(text)
+        elif text == "all":
+            names += list(facts.targets) or [text]
+        else:
+            names += [part for part in map(str.strip, text.split(",")) if part]
+    return list(dict.fromkeys(names))
+
+
+def _check_values(name: str, truths: Mapping[str, NDArray[np.float64]], rows: Sequence[int]) -> None:
+    """Refuse targets without values, and those in which all values are equal, so that there is no order to find."""
+    for target, truth in truths.items():
+        values = truth[rows]
+        if not len(values):
+            alone = len(truths) == 1 or not np.isfinite(truth).any()
+            what = f"Column {target!r} of {name} has" if alone else f"The columns {', '.join(truths)} of {name} have"
+            where = "" if alone else " in the same rows"
+            raise DataError(f"{what} no values{where}.", "Name another target.")
+        if len(values) > 1 and values.min() == values.max():
+            raise DataError(
+                f"All {len(values):,} values of {target!r} in {name} are {values[0]:g}: they have no order.",
+                "Name another target.",
+            )
 
 
 def _arch_column(name: str, columns: Columns, space: Space, given: str | None) -> str:
@@ -151,15 +190,17 @@ def _architectures(name: str, cells: Sequence[str], column: str, space: Space) -
     return archs, [space.format(arch) for arch in archs]
 
 
-def _target(name: str, columns: Columns, facts: TableFacts, given: str | None, home: str) -> str:
-    if given is not None:
-        if given == home:
-            raise OptionError(f"Column {given!r} of {name} holds the architectures.", "Name another target.")
-        return _known(name, columns, given)
+def _targets(name: str, columns: Columns, facts: TableFacts, given: Sequence[str], home: str) -> list[str]:
+    if home in given:
+        raise OptionError(f"Column {home!r} of {name} holds the architectures.", "Name another target.")
+    if given:
+        return [_known(name, columns, one) for one in given]
     known = list(facts.targets) or [column for column in columns.cells if column != home]
     if len(known) != 1:
-        raise OptionError(f"No target was given; {name} has {_listed(known)}.", "Name one of them as the target.")
-    return _known(name, columns, known[0])
+        raise OptionError(
+            f"No target was given; {name} has {_listed(known)}.", "Name one of them as the target, or several."
+        )
+    return [_known(name, columns, known[0])]
 
 
 def _known(name: str, columns: Columns, column: str) -> str:

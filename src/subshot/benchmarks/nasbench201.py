@@ -5,10 +5,16 @@ Columns ``DATA_PART_EPOCHS``. ``test_200`` are means of all training runs: use t
 
 The two tables with scores have the thirteen of NAS-Bench-Suite-Zero (arXiv 2210.03230) for the 9,445 cells without dead
 operations, under the names of that suite.
+
+Further columns of all three, from their own files where these are here: ``hw_DATA_DEVICE_QUANTITY`` are the latencies
+(ms) and energies (mJ) of HW-NAS-Bench (arXiv 2103.10584), ``help_DEVICE`` the latencies (ms) of HELP (arXiv
+2106.08630), ``ATTACK@Linf_eps-E`` accuracies under attack (arXiv 2306.06712), ``DATA_zen`` Zen scores of all cells,
+``one_shot_acc`` and ``few_shot_acc`` the estimates of a published supernet (arXiv 2006.06863).
 """
 
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._further import Further
 
 _ACCURACY = "nas-bench-201/nb201_accuracy.csv.gz"
 _PARTS = {"valid": "validation", "test": "test"}
@@ -33,6 +39,14 @@ _FACTS = TableFacts(
     targets=_TARGETS,
 )
 
+_FURTHER = (
+    Further("nas-bench-201/nb201_hw_nas_bench.npz", "hw_", missing=-1),
+    Further("nas-bench-201/nb201_help_latency.npz", "help_"),
+    Further("nas-bench-201/nb201_robustness_cifar10.csv.gz"),
+    Further("nas-bench-201/nb201_zen.csv.gz"),
+    Further("nas-bench-201/nb201_supernet_estimates.csv.gz"),
+)
+
 BENCHMARKS.register(
     "nasbench201",
     Benchmark(
@@ -41,6 +55,8 @@ BENCHMARKS.register(
         (_ACCURACY,),
         _FACTS,
         f"Put {_ACCURACY} below SUBSHOT_DATA: columns arch_str and, for example, cifar10_test_200.",
+        key="index",
+        further=_FURTHER,
     ),
 )
 
@@ -55,5 +71,6 @@ for _data in ("cifar10", "imagenet16"):
             _FACTS,
             f"Put {_ACCURACY} and {_scores} below SUBSHOT_DATA, joined by their column index.",
             key="index",
+            further=_FURTHER,
         ),
     )

@@ -52,6 +52,7 @@ class Ranking:
         top10_mean: Mean true value of the ten with the highest scores.
         archs: Architectures with a finite score.
         non_finite: Architectures without one, which are left out of the statistics.
+        spearman_all: Spearman's rho over all, with the non-finite scores tied for the last place.
     """
 
     spearman: Estimate
@@ -63,6 +64,7 @@ class Ranking:
     top10_mean: Estimate
     archs: int
     non_finite: int
+    spearman_all: Estimate
 
 
 def spearman(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -79,7 +81,8 @@ def rank(scores: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Ranking:
     """Rank correlations of ``scores`` with ``truth``.
 
     Args:
-        scores: One number per architecture, higher is better; a non-finite one is counted and left out.
+        scores: One number per architecture, higher is better; a non-finite one is counted and left out of all but
+            ``spearman_all``.
         truth: What the scores should order, finite, higher is better.
         seed: Seed of the bootstrap.
 
@@ -91,7 +94,16 @@ def rank(scores: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Ranking:
     values = _statistics(kept, true)
     named = zip(STATISTICS, values, resampled.T, strict=True)
     estimates = {name: _estimate(value, several) for name, value, several in named}
-    return Ranking(**estimates, archs=len(kept), non_finite=left_out)
+    everything = estimates["spearman"] if not left_out else estimate(non_finite_last(scores), truth, seed=seed)
+    return Ranking(**estimates, archs=len(kept), non_finite=left_out, spearman_all=everything)
+
+
+def non_finite_last(scores: np.ndarray) -> np.ndarray:
+    """Ranks from 1 on, ties at their mean, and 0 for every score that is not finite: they share the last place."""
+    finite = np.isfinite(scores)
+    ranks = np.zeros(len(scores))
+    ranks[finite] = stats.rankdata(np.asarray(scores, dtype=np.float64)[finite])
+    return ranks
 
 
 def estimate(

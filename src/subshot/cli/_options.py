@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,6 +61,10 @@ TrainedVariant = Annotated[
         help="Which network of the space would be trained: limits and costs are its.",
         show_default="the space's first",
     ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="A supernet's file, of 'subshot warm-up': networks are scored with its weights."),
 ]
 MaxParams = Annotated[
     float | None, typer.Option("--max-params", parser=size, help="Most parameters allowed: 1M, 250k.")

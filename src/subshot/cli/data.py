@@ -1,7 +1,7 @@
 """``subshot data``: which data sets are here, and how to get the others."""
 
 from subshot.cli._options import Json
-from subshot.cli._output import add_row, print_json, result_console, table
+from subshot.cli._output import print_json, result_console
 
 
 def data(as_json: Json = False) -> None:
@@ -9,6 +9,9 @@ def data(as_json: Json = False) -> None:
 
     The environment variable SUBSHOT_DATA names the folder of data and tables.
     """
+    from rich.markup import escape
+    from rich.padding import Padding
+
     from subshot.benchmarks._benchmark import benchmark_table
     from subshot.data import data_table
 
@@ -27,8 +30,11 @@ def data(as_json: Json = False) -> None:
         ]
         print_json({"sets": sets})
         return
-    made = table("data set", "kind", "found", "where or how to get it", "licence")
+    console = result_console(as_json=False)
     for row in rows:
         where = str(row.path) if row.found and row.path else row.how_to_get
-        add_row(made, row.name, row.kind, "yes" if row.found else "no", where, row.licence)
-    result_console(as_json=False).print(made)
+        found = "found" if row.found else "[dim]not here[/]"
+        console.print(f"[bold]{escape(row.name)}[/]  {escape(row.kind)}, {found}", highlight=False)
+        # A paragraph for each: paths and licences are too long for columns.
+        for line in (where, f"Licence: {row.licence}"):
+            console.print(Padding(escape(line), (0, 0, 0, 4)), highlight=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from subshot import __version__
-from subshot.cli import data, list_names, profile, rank, score, search
+from subshot.cli import convert, data, list_names, profile, rank, report, score, search, warm_up
 from subshot.cli._output import error_console
 from subshot.errors import SubshotError
 
@@ -29,9 +29,12 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.command("score")(score.score)
 app.command("profile")(profile.profile)
+app.command("warm-up")(warm_up.warm_up)
 app.command("rank")(rank.rank)
+app.command("report")(report.report)
 app.command("list")(list_names.list_names)
 app.command("data")(data.data)
+app.command("convert")(convert.convert)
 
 
 def _show_version(asked: bool) -> None:

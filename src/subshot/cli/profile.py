@@ -1,11 +1,15 @@
 """``subshot profile``: what the networks of a space cost, before any search."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from subshot.cli._options import ImageSize, Json, MaxMacs, MaxParams, Seed, SpaceName
 from subshot.cli._output import add_row, number, print_json, result_console, table
+
+if TYPE_CHECKING:
+    from subshot._types import TaskSpec
 
 
 def profile(
@@ -28,7 +32,6 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Show what the smallest, middle and largest networks of a space cost, and whether limits can be met."""
-    from subshot._types import TaskSpec
     from subshot.costs._limits import Limits
     from subshot.costs.profile import profile as measure
     from subshot.spaces._space import get_space, resolve_variant
@@ -40,9 +43,7 @@ def profile(
         from subshot.data import load_images
 
         task = load_images(data, limit=1_000).task()
-    if image_size is not None or classes is not None:
-        channels, height, width = task.image_shape
-        task = TaskSpec.images(channels, image_size or height, image_size or width, classes=classes or task.outputs)
+    task = _changed(task, image_size, classes)
     limits = Limits.of(params=max_params, macs=max_macs)
     found = measure(chosen, task, variant=network, limits=limits, seed=seed)
     nearest = chosen.format(found.smallest)
@@ -62,10 +63,33 @@ def profile(
         add_row(made, name, number(spread.minimum), number(spread.median), number(spread.maximum))
     console.print(made)
     how = "all measured" if found.exact else f"median of {found.measured:,} random ones, ends by walks towards them"
+    shapes = ", ".join(str(spec.shape) for spec in task.inputs)
     console.print(
         f"{chosen.name}: {chosen.size:.4g} architectures, {how}; "
-        f"network {network}, input {task.image_shape}, {task.outputs} classes"
+        f"network {network}, input {shapes}, {task.outputs} classes"
     )
     if found.feasible is not None:
         verdict = "can be met" if found.feasible else "can't be met"
         console.print(f"Limits {limits} {verdict}; nearest: {nearest}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _changed(task: "TaskSpec", image_size: int | None, classes: int | None) -> "TaskSpec":
+    """The task with another image size or number of classes; tiles of an image are images too.
+
+    Raises:
+        OptionError: An image size for a task without images.
+    """
+    from subshot.errors import OptionError
+
+    if classes is not None:
+        task = replace(task, outputs=classes)
+    if image_size is None:
+        return task
+    inputs = tuple(
+        replace(spec, shape=(*spec.shape[:-2], image_size, image_size)) if len(spec.shape) >= 3 else spec
+        for spec in task.inputs
+    )
+    if not any(len(spec.shape) >= 3 for spec in inputs):
+        shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in inputs)
+        raise OptionError(f"An image size was given, and the input is {shapes}.", "Leave --image-size out.")
+    return replace(task, inputs=inputs)

@@ -17,6 +17,7 @@ from subshot.cli._options import (
     Seed,
     Unreal,
     Variant,
+    Weights,
     usable_cores,
 )
 from subshot.cli._output import error_console, print_json, result_console
@@ -31,7 +32,12 @@ def rank(
         typer.Option("--space", help="Search space, with settings where wanted.", show_default="the table's"),
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", help="Column of true values.", show_default="the only one")
+        list[str] | None,
+        typer.Option(
+            "--target",
+            help="Column of true values; several, repeated or by commas, or 'all'.",
+            show_default="the only one",
+        ),
     ] = None,
     proxy: Annotated[
         str | None, typer.Option("--proxy", help="Proxies, by commas, or 'all'.", show_default="swap")
@@ -57,6 +63,22 @@ def rank(
         bool | None,
         typer.Option("--minimize/--maximize", help="Which true values are good.", show_default="as the table says"),
     ] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--within",
+            help="Look inside a limit too: 'params:0.3M-0.6M', 'macs<=50M', or a column of the table; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bands",
+            help="Look inside adjoining bands with equally many architectures: 'params:4'; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = "mnist_sample",
     variant: Variant = None,
     batch_size: BatchSize = 16,
@@ -66,6 +88,7 @@ def rank(
     repeats: Repeats = 1,
     init: Annotated[str, typer.Option("--init", help="Weights: 'default', 'normal' or 'kaiming'.")] = "default",
     bn_mode: BatchNormMode = "batch",
+    weights: Weights = None,
     again: Annotated[
         int, typer.Option("--again", min=0, help="Networks to score with a second seed, for the noise ceiling.")
     ] = 50,
@@ -86,6 +109,7 @@ def rank(
     Correlations and the quality of first choices with 95 % intervals, beside parameters, MACs and the noise ceiling.
     The same settings continue an unfinished run. The run folder gets the scores of every architecture and a report.
     """
+    from subshot.report.html import plotly_is_there, write_html
     from subshot.report.ranking import RankingProgress, show_ranking, write_report
     from subshot.studies.ranking import rank as run_rank
 
@@ -100,6 +124,8 @@ def rank(
             archs=archs,
             arch_column=arch_column,
             minimize=minimize,
+            within=within or (),
+            bands=bands or (),
             data=data,
             variant=variant,
             batch_size=batch_size,
@@ -109,6 +135,7 @@ def rank(
             repeats=repeats,
             init=init,
             bn_mode=bn_mode,
+            weights=weights,
             again=again,
             seed=seed,
             device=device,
@@ -119,6 +146,8 @@ def rank(
             on_progress=progress.update,
         )
     write_report(report)
+    if report.run is not None and plotly_is_there():
+        write_html(report.run)
     if as_json:
         print_json(report.to_dict())
     show_ranking(report, result_console(as_json=as_json))

@@ -18,6 +18,7 @@ from subshot.cli._options import (
     Seed,
     Unreal,
     Variant,
+    Weights,
 )
 from subshot.cli._output import add_row, number, print_json, result_console, table
 
@@ -46,6 +47,7 @@ def score(
         ),
     ] = None,
     bn_mode: BatchNormMode = "batch",
+    weights: Weights = None,
     variant: Variant = None,
     preset: Annotated[
         str,
@@ -73,6 +75,7 @@ def score(
             repeats=repeats,
             init=init,
             bn_mode=bn_mode,
+            weights=weights,
             variant=variant,
             seed=seed,
             device=device,

@@ -22,6 +22,7 @@ from subshot.cli._options import (
     TrainedVariant,
     Unreal,
     Variant,
+    Weights,
     usable_cores,
 )
 from subshot.cli._output import error_console, print_json, result_console
@@ -61,6 +62,13 @@ def search(
     repeats: Repeats = 1,
     init: Annotated[str, typer.Option("--init", help="Weights: 'default', 'normal' or 'kaiming'.")] = "default",
     bn_mode: BatchNormMode = "batch",
+    warm_up: Annotated[
+        float | None,
+        typer.Option(
+            "--warm-up", help="Train a supernet on this share of the data first, and score networks with its weights."
+        ),
+    ] = None,
+    weights: Weights = None,
     seed: Seed = 0,
     device: Device = "cpu",
     workers: Annotated[
@@ -78,6 +86,7 @@ def search(
     The same settings continue an unfinished run, with the same result as an unbroken one. The result doesn't depend
     on the number of workers.
     """
+    from subshot.report.html import plotly_is_there, write_html
     from subshot.report.terminal import SearchProgress, show_study
     from subshot.studies.study import search as run_search
 
@@ -100,6 +109,8 @@ def search(
                 repeats=repeats,
                 init=init,
                 bn_mode=bn_mode,
+                warm_up=warm_up,
+                weights=weights,
                 seed=seed,
                 device=device,
                 workers=workers or (usable_cores() if device == "cpu" else 1),
@@ -107,12 +118,15 @@ def search(
                 out=out if out is not None else lambda digest: Path("runs") / digest,
                 fresh=fresh,
                 on_progress=progress.update,
+                on_warm_up=progress.warm_up,
             )
     except InfeasibleError as error:
         if not as_json:
             raise
         print_json(_INFEASIBLE | {"error": {"message": error.message, "hint": error.hint}})
         raise typer.Exit(2) from error
+    if study.run is not None and plotly_is_there():
+        write_html(study.run)
     if as_json:
         print_json(study.to_dict())
     show_study(study, result_console(as_json=as_json))

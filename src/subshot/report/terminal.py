@@ -1,26 +1,25 @@
 """Results in the terminal: live progress, and the result as tables with an explanation."""
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from subshot.report._progress import ProgressLine
+from subshot.report.warm_up import show_training, warm_up_cost
 
 if TYPE_CHECKING:
     from subshot.studies._result import Found, Study
     from subshot.studies.study import Progress as SearchState
+    from subshot.training._fit import FitState
 
 # Rows of the result table.
 _TOP = 5
 
-# Seconds between two lines of progress where nothing can be drawn.
-_PAUSE_S = 10.0
 
-
-class SearchProgress:
+class SearchProgress(ProgressLine):
     """A live line: evaluations, rate, time left, best so far; where it can't be drawn, a plain one every ten seconds.
 
     Args:
@@ -28,40 +27,19 @@ class SearchProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._next_line_s = _PAUSE_S
-        self._progress = Progress(
-            TextColumn("search"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_interactive,
-        )
-        self._task = self._progress.add_task("", total=None, rate="starting", best="")
+        super().__init__(console, "search")
+
+    def warm_up(self, state: "FitState") -> None:
+        """Show how far the warm-up before the search is."""
+        show_training(self, state, stage="warm-up")
 
     def update(self, state: "SearchState") -> None:
         """Show how far the search is."""
         fresh = state.evaluations - state.resumed
         rate = f"{fresh / state.seconds:.1f}/s" if fresh and state.seconds > 0 else "resuming"
         best = f"best {state.best.score.value:,.6g}" if state.best else "best -"
-        self._progress.update(self._task, completed=state.evaluations, total=state.budget, rate=rate, best=best)
-        if not self._console.is_interactive and state.seconds >= self._next_line_s:
-            self._next_line_s = state.seconds + _PAUSE_S
-            line = f"search: {state.evaluations:,} of {state.budget:,}, {rate}, {best}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def __enter__(self) -> "SearchProgress":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        plain = f"{rate}, {best}"
+        self.show(state.evaluations, state.budget, seconds=state.seconds, rate=rate, note=best, plain=plain)
 
 
 def show_study(study: "Study", console: Console) -> None:
@@ -74,11 +52,12 @@ def show_study(study: "Study", console: Console) -> None:
         return
     console.print(_table(study, top, width=console.width))
     console.print(f"[bold]Best architecture[/]  {escape(study.best.arch)}", highlight=False, soft_wrap=True)
-    for line in _explain(study):
+    for line in explain(study):
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     console.print(f"[dim]{escape(f'Protocol: {study.protocol}')}[/]", highlight=False, soft_wrap=True)
     if study.run is not None:
-        console.print(f"[dim]Run folder: {escape(str(study.run))} (study.db, best.json)[/]", highlight=False)
+        files = ", ".join(name for name in ("study.db", "best.json", "report.html") if (study.run / name).exists())
+        console.print(f"[dim]Run folder: {escape(str(study.run))} ({files})[/]", highlight=False)
 
 
 def _table(study: "Study", top: "list[Found]", *, width: int) -> Table:
@@ -107,7 +86,7 @@ def magnitude(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _explain(study: "Study") -> list[str]:
+def explain(study: "Study") -> list[str]:
     """What stands behind the winner, in sentences."""
     assert study.best is not None
     scored = study.top(len(study.rows))
@@ -119,6 +98,8 @@ def _explain(study: "Study") -> list[str]:
         lines.append(study.explanation)
     if len(study.front) > 1:
         lines.append(f"{len(study.front)} of them are unbeaten in score, parameters and MACs together (see best.json).")
+    if study.warm_up:
+        lines.append(warm_up_cost(study.warm_up))
     parts = ", ".join(f"{name} {value:,.6g}" for name, value in study.best.score.parts.items())
     if parts:
         lines.append(f"Behind the best score: {parts}.")

@@ -11,9 +11,10 @@ from subshot._types import Protocol as EvaluationProtocol
 from subshot.errors import SubshotError
 from subshot.proxies._proxy import BoundProxy
 from subshot.spaces._space import Diagnosing, Measurable, Space
+from subshot.studies._warm import Lender
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class Evaluator(Protocol):
@@ -38,6 +39,7 @@ class ProxyEvaluator:
         proxies: What to compute.
         protocol: How; its variant, initialisation, repeats, batch-norm mode and seed are used.
         labels: The batch's labels, (S,) int64.
+        lender: Who has the networks' weights, in place of an initialisation.
     """
 
     space: Space
@@ -46,6 +48,7 @@ class ProxyEvaluator:
     proxies: tuple[BoundProxy, ...]
     protocol: EvaluationProtocol
     labels: np.ndarray | None = None
+    lender: Lender | None = None
 
     def evaluate(self, archs: Sequence[Arch]) -> list[Evaluation]:
         """One evaluation for each architecture."""
@@ -63,7 +66,7 @@ class ProxyEvaluator:
             return {one.name: Score.not_applicable(defect) for one in self.proxies}
         variant = self.protocol.variant
         try:
-            network = self.space.build(arch, self.task, variant=variant).to(self.protocol.device)
+            network = self._network(arch).to(self.protocol.device)
             initialiser = Initialiser(network, self.protocol.initialisation)
         except SubshotError:
             raise
@@ -84,6 +87,11 @@ class ProxyEvaluator:
             labels=None if self.labels is None else torch.from_numpy(self.labels).to(self.protocol.device),
             macs=macs,
         )
+
+    def _network(self, arch: Arch) -> "nn.Module":
+        if self.lender is not None:
+            return self.lender.network(arch)
+        return self.space.build(arch, self.task, variant=self.protocol.variant)
 
 
 def network_inputs(inputs: np.ndarray, device: str) -> "Tensor":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from subshot._types import Protocol
 from subshot.benchmarks._agreement import Agreement
 from subshot.benchmarks._table import Table
+from subshot.benchmarks.limits import Band
 from subshot.benchmarks.ranking import STATISTICS, Ranking
 from subshot.errors import StudyError, UnknownNameError
 
@@ -49,12 +50,12 @@ class RankRow:
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values: each statistic, and its interval as ``<name>_ci``."""
         values: dict[str, Any] = {"proxy": self.proxy}
-        for name in STATISTICS:
+        for name in (*STATISTICS, "spearman_all"):
             estimate = None if self.ranking is None else getattr(self.ranking, name)
             known = (estimate.value, estimate.low, estimate.high) if estimate else (math.nan,) * 3
             value, low, high = (one if math.isfinite(one) else None for one in known)
             values |= {name: value, f"{name}_ci": [low, high]}
-        return values | {"non_finite": self.non_finite}
+        return values | {"non_finite": self.non_finite, "ties": self.ties}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,8 @@ class RankReport:
         resumed: Evaluations that were in the store already.
         seconds: Wall time, this time.
         run: The run folder, if there is one.
+        bands: How the scores do inside limits, in the order asked for.
+        others: Reports of the further targets, which the same scores are ranked against.
     """
 
     rows: tuple[RankRow, ...]
@@ -96,6 +99,13 @@ class RankReport:
     resumed: int
     seconds: float
     run: Path | None
+    bands: tuple[Band, ...] = ()
+    others: "tuple[RankReport, ...]" = ()
+
+    @property
+    def targets(self) -> "Mapping[str, RankReport]":
+        """The report of each target, this one first."""
+        return {report.table.target: report for report in (self, *self.others)}
 
     def __getitem__(self, proxy: str) -> RankRow:
         """The row of a proxy, by its name.
@@ -109,7 +119,13 @@ class RankReport:
         return rows[proxy]
 
     def to_dict(self) -> dict[str, Any]:
-        """Strict JSON values, without the scores."""
+        """Strict JSON values, without the scores; for several targets one object for each under ``targets``."""
+        where = {"seconds": round(self.seconds, 3), "run": str(self.run) if self.run else None}
+        if self.others:
+            return {"targets": {name: one._of_one() for name, one in self.targets.items()}, **where}
+        return {**self._of_one(), **where}
+
+    def _of_one(self) -> dict[str, Any]:
         again = {row.proxy: row.again.to_dict() for row in self.rows if row.again is not None}
         return {
             "protocol": {**self.settings, **(self.protocol.to_dict() if self.protocol else {})},
@@ -119,8 +135,7 @@ class RankReport:
                 "truth": self.truth_ceiling.to_dict() if self.truth_ceiling else None,
                 "proxies": again or None,
             },
-            "seconds": round(self.seconds, 3),
-            "run": str(self.run) if self.run else None,
+            "bands": [one.to_dict(self.texts) for one in self.bands],
         }
 
 
@@ -132,8 +147,9 @@ def write_ranked(run: Path, report: RankReport) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arch", report.table.target, *report.scores])
-    columns = [report.truth.tolist(), *(values.tolist() for values in report.scores.values())]
+    writer.writerow(["arch", *report.targets, *report.scores])
+    truths = (one.truth for one in report.targets.values())
+    columns = [values.tolist() for values in (*truths, *report.scores.values())]
     for arch, *values in zip(report.texts, *columns, strict=True):
         writer.writerow([arch, *("" if math.isnan(value) else repr(value) for value in values)])
     found = json.dumps(report.to_dict(), indent=2, allow_nan=False)

@@ -48,6 +48,8 @@ class Study:
         protocol: How every score was measured.
         settings: What the study is; equal settings resume.
         run: The run folder, if there is one.
+        warm_up: How the weights were learnt that the scores were taken with, and what that cost; ``None`` if they
+            weren't.
     """
 
     status: Literal["done", "interrupted"]
@@ -62,6 +64,7 @@ class Study:
     protocol: Protocol
     settings: Mapping[str, Any]
     run: Path | None
+    warm_up: Mapping[str, Any] | None = None
 
     @property
     def failed(self) -> int:
@@ -93,6 +96,7 @@ class Study:
             "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
             "protocol": self.protocol.to_dict(),
             "run": str(self.run) if self.run else None,
+            **({"warm_up": dict(self.warm_up)} if self.warm_up is not None else {}),
         }
 
 

@@ -185,7 +185,8 @@ def move_aside(run: Path) -> None:
         pass  # damaged, or no study: aside with it
     number = next(n for n in itertools.count(1) if not path.with_name(f"study.db.old{n}").exists())
     try:
-        for name, suffix in (("study.db", ""), ("study.db", "-wal"), ("study.db", "-shm"), ("best.json", "")):
+        plain = ("study.db", "best.json", "supernet.safetensors", "warm_up.safetensors")
+        for name, suffix in (*((one, "") for one in plain), ("study.db", "-wal"), ("study.db", "-shm")):
             old = run / f"{name}{suffix}"
             if old.exists():
                 old.rename(run / f"{name}.old{number}{suffix}")

@@ -5,7 +5,7 @@ import json
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,11 +32,14 @@ from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
 from subshot.studies._result import Found, Study, best_first, pareto_front, write_best
 from subshot.studies._store import Row, Store, move_aside
+from subshot.studies._warm import Lender, lender_of, plan_of, refuse_redraws, warmed
 
 if TYPE_CHECKING:
     import os
 
     from subshot.data import DataLike
+    from subshot.supernets.warm_up import WarmUp
+    from subshot.training._fit import FitState
 
 # Trials asked for at a time. Independent of the number of workers, so that results are too.
 _ASK = 1_000
@@ -82,6 +85,8 @@ def search(
     repeats: int = 1,
     init: str = "default",
     bn_mode: str = "batch",
+    warm_up: "float | WarmUp | None" = None,
+    weights: "str | os.PathLike[str] | None" = None,
     seed: int = 0,
     device: str = "cpu",
     workers: int = 1,
@@ -89,6 +94,7 @@ def search(
     out: "str | os.PathLike[str] | Callable[[str], Path] | None" = None,
     fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    on_warm_up: "Callable[[FitState], None] | None" = None,
 ) -> Study:
     """Search a space for the architecture with the highest proxy score.
 
@@ -101,7 +107,8 @@ def search(
         budget: Distinct architectures to evaluate.
         max_params: Highest number of parameters of the network that would be trained.
         max_macs: Highest number of multiply-accumulate operations of one sample of that network.
-        variant: Which network of the space is scored; the space's scoring variant if not given.
+        variant: Which network of the space is scored; the space's scoring variant if not given, with learnt weights the
+            one that is trained.
         trained_variant: Which network would be trained, and has the costs; the space's first variant if not given.
         batch_size: Samples in the batch, which is the same for every network.
         samples: ``random`` samples by the seed, or the ``first`` in file order.
@@ -112,6 +119,9 @@ def search(
         repeats: Initialisations averaged for a score.
         init: Initialisation: ``default``, ``normal`` or ``kaiming``.
         bn_mode: Batch norm by ``batch`` statistics, ``running`` statistics, or ``off``.
+        warm_up: Train the space's supernet for a while first, and score every network with the weights it lends: a
+            share of the data's training part, or a whole plan.
+        weights: The same with a supernet's file, which ``subshot warm-up`` wrote.
         seed: Seed of the batch, the strategy and every initialisation.
         device: Where networks run, for example ``cpu`` or ``cuda``.
         workers: Processes; the result doesn't depend on it.
@@ -120,6 +130,7 @@ def search(
             digest of the settings and returns the folder.
         fresh: Start anew although the folder holds a run, which is moved aside.
         on_progress: Called after every evaluation.
+        on_warm_up: Called after every step of the warm-up.
 
     The budget isn't part of what the study is: a larger one continues it.
 
@@ -134,6 +145,9 @@ def search(
         raise OptionError(f"A budget of {budget} was given.", "At least one architecture must be evaluated.")
     if init == "keep":
         raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
+    plan, learnt = plan_of(warm_up, seed=seed), warm_up is not None or weights is not None
+    if learnt:
+        refuse_redraws(init=init, repeats=repeats, both=warm_up is not None and weights is not None)
     space, seed = get_space(space), operator.index(seed)
     chosen = bind(proxy)
     if not chosen:
@@ -141,7 +155,7 @@ def search(
     if isinstance(proxy, str) and parse_choices(proxy)[0].name == "all":
         raise OptionError("The proxy 'all' was given first.", "Name the proxy to maximise first: swap,all.")
     strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
-    variant = resolve_variant(space, variant or space.scoring_variant)
+    variant = resolve_variant(space, variant or (None if learnt else space.scoring_variant))
     trained_variant = resolve_variant(space, trained_variant)
     batch = take_batch(
         data,
@@ -161,13 +175,19 @@ def search(
         input_shape=tuple(batch.inputs.shape[1:]),
         variant=variant,
         network=network_settings(space, variant),
-        initialisation=init,
+        initialisation="keep" if learnt else init,
         batch_norm=bn_mode,
+        weights="warm-up" if learnt else "init",
         device=device,
         seed=seed,
         version=__version__,
     )
     check_protocol(protocol)
+    lender: Lender | None = None
+    history: Mapping[str, Any] | None = None
+    if weights is not None:
+        lender, history = lender_of(Path(weights), space, batch.task, variant)
+        protocol = replace(protocol, weights=lender.weights)
     limits = Limits.of(params=max_params, macs=max_macs)
     proxies = tuple(calibrate(one, space, batch.task, protocol) for one in chosen)
     settings = {
@@ -179,14 +199,20 @@ def search(
         "limits": dict(limits.bounds),
         "classes": batch.task.outputs,
         "protocol": protocol.to_dict(),
+        **({"warm_up": asdict(plan)} if plan is not None else {}),
     }
     meter = Meter(space, batch.task, variant=trained_variant)
     chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
     run = _run_folder(out, settings)
-    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels)
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels, lender)
     mapper = make_executor(evaluator, workers, kind=executor)  # the last to refuse anything: now files are touched
     if fresh and run is not None:
         move_aside(run)
+    if plan is not None:
+        lender, history = warmed(plan, data, space, batch.task, variant, run=run, on_step=on_warm_up)
+        protocol = replace(protocol, weights=lender.weights)
+        settings["protocol"] = protocol.to_dict()
+        mapper = make_executor(replace(evaluator, protocol=protocol, lender=lender), workers, kind=executor)
     driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
     with Store(run / "study.db" if run is not None else Path(":memory:"), settings) as store, mapper:
         status = driver.run(store, mapper)
@@ -204,6 +230,7 @@ def search(
         protocol=protocol,
         settings=settings,
         run=run,
+        warm_up=history,
     )
     if run is not None:
         write_best(run, study)

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,11 @@ from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator, network_inputs
 from subshot.studies._executors import one_thread
+from subshot.studies._warm import lender_of, refuse_redraws
 
 if TYPE_CHECKING:
+    import os
+
     from torch import nn
 
     from subshot.data import DataLike, TakenBatch
@@ -53,6 +56,7 @@ def score_targets(
     repeats: int = 1,
     init: str | None = None,
     bn_mode: str = "batch",
+    weights: "str | os.PathLike[str] | None" = None,
     variant: str | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -72,6 +76,8 @@ def score_targets(
         repeats: Initialisations averaged.
         init: Initialisation; ``default`` for networks of a space and ``keep`` for others if not given.
         bn_mode: Batch-norm mode.
+        weights: A supernet's file, which ``subshot warm-up`` wrote: architectures of its space are scored with the
+            weights it lends.
         variant: Network variant of a space.
         seed: Seed of the batch and of initialisations.
         device: Where to run.
@@ -99,6 +105,7 @@ def score_targets(
             samples=samples,
             image_size=image_size,
             variant=variant,
+            weights=None if weights is None else Path(weights),
             seed=seed,
             device=device,
         )
@@ -116,6 +123,7 @@ class _Setting:
     bn_mode: str
     unreal: str
     repeats: int
+    paper: bool = field(default=False, compare=False)  # whether the batch size is a paper's
 
 
 def _of_paper(preset: Preset, shared: _Setting) -> _Setting:
@@ -123,7 +131,8 @@ def _of_paper(preset: Preset, shared: _Setting) -> _Setting:
     if preset == Preset():
         return shared
     init = shared.init if preset.initialisation == "default" else preset.initialisation
-    return _Setting(preset.samples or shared.batch_size, init, preset.batch_norm, preset.unreal, preset.repeats)
+    size = preset.samples or shared.batch_size
+    return _Setting(size, init, preset.batch_norm, preset.unreal, preset.repeats, paper=preset.samples is not None)
 
 
 def _bind_to_papers(proxies: str | Sequence[str]) -> list[BoundProxy]:
@@ -146,6 +155,7 @@ def _score_on(
     samples: str,
     image_size: int | None,
     variant: str | None,
+    weights: Path | None,
     seed: int,
     device: str,
 ) -> list[ScoredTarget]:
@@ -158,7 +168,13 @@ def _score_on(
 
     init = setting.init
     size = None if image_size is None else (image_size, image_size)
-    batch = take_batch(data, setting.batch_size, samples=samples, seed=seed, image_size=size, unreal=setting.unreal)
+    try:
+        batch = take_batch(data, setting.batch_size, samples=samples, seed=seed, image_size=size, unreal=setting.unreal)
+    except DataError as error:
+        if not (setting.paper and error.message.startswith("A batch of")):
+            raise
+        hint = f"{error.hint} That is the batch of {chosen[0].name}'s paper; --preset shared takes --batch-size."
+        raise DataError(error.message, hint) from None
     base = Protocol(
         data=batch.name,
         data_digest=batch.digest,
@@ -178,8 +194,12 @@ def _score_on(
     for target in targets:
         kind, rest = _kind(target)
         if kind.partition("(")[0] in SPACES:
-            scored.append(_score_arch(target, kind, rest, base, batch, chosen, variant=variant, init=init))
+            scored.append(
+                _score_arch(target, kind, rest, base, batch, chosen, variant=variant, init=init, weights=weights)
+            )
             continue
+        if weights is not None:
+            raise OptionError(f"{target} is no architecture of a space.", "Only those take the weights of a supernet.")
         network = _network(kind, rest, batch.task, seed).to(device)
         protocol = replace(base, weights="given" if init in (None, "keep") else "init")
         with one_thread():
@@ -207,16 +227,22 @@ def _score_arch(
     *,
     variant: str | None,
     init: str | None,
+    weights: Path | None,
 ) -> ScoredTarget:
     """Score an architecture of a space exactly as a search would."""
     if init == "keep":
         raise OptionError("Initialisation 'keep' was given.", "A network built for scoring has no weights to keep.")
     space = get_space(name)
     arch = space.parse(text)
-    chosen = resolve_variant(space, variant or space.scoring_variant)
+    chosen = resolve_variant(space, variant or (None if weights is not None else space.scoring_variant))
+    lender = None
+    if weights is not None:
+        refuse_redraws(init=init or "default", repeats=base.repeats, both=False)
+        lender, _ = lender_of(weights, space, batch.task, chosen)
+        base, init = replace(base, weights=lender.weights), "keep"
     protocol = replace(base, variant=chosen, network=network_settings(space, chosen), initialisation=init or "default")
     bound = tuple(calibrate(one, space, batch.task, protocol) for one in proxies)
-    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, bound, protocol, batch.labels)
+    evaluator = ProxyEvaluator(space, batch.task, batch.inputs, bound, protocol, batch.labels, lender)
     with one_thread():
         (evaluation,) = evaluator.evaluate([arch])
     return ScoredTarget(target, protocol, evaluation)

@@ -1,0 +1,1 @@
+"""The chapters of a report: a file for each kind of run."""
