@@ -2,15 +2,35 @@ import numpy as np
 import pytest
 
 from subshot._types import Arch
-from subshot.errors import OptionError, UnknownNameError
+from subshot.errors import MissingDependencyError, OptionError, UnknownNameError
 from subshot.strategies._strategy import STRATEGIES, make_strategy
-from subshot.testing.strategies import OneMax, StrategyContract, drive, ones
+from subshot.testing.strategies import OneMax, ParetoContract, StrategyContract, drive, ones
+
+# The default sampler takes milliseconds a trial; it has tests of its own.
+QUICK = {"optuna": "optuna(sampler=random)", "pymoo": "pymoo(population=20)"}
+
+
+def maker(name, objective):
+    def make(space, seed):
+        return make_strategy(QUICK.get(name, name), space, objective=objective, seed=seed)
+
+    try:
+        make(OneMax(), 0)
+    except MissingDependencyError as error:
+        pytest.skip(error.message)
+    return make
 
 
 class TestContract(StrategyContract):
     @pytest.fixture(params=STRATEGIES.names())
     def make(self, request):
-        return lambda space, seed: make_strategy(request.param, space, objective="score", seed=seed)
+        return maker(request.param, "score")
+
+
+class TestParetoContract(ParetoContract):
+    @pytest.fixture(params=[name for name in STRATEGIES.names() if STRATEGIES.get(name).several])
+    def make_two(self, request):
+        return maker(request.param, ("ones", "zeros"))
 
 
 def test_random_never_repeats_and_ends_with_the_space():

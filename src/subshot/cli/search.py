@@ -48,6 +48,14 @@ _INFEASIBLE: dict[str, Any] = {
 def search(
     space: SpaceName = "nasbench201",
     proxy: Annotated[str, typer.Option("--proxy", help="Proxies, by commas; the first is maximised.")] = "swap",
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            "--objectives",
+            help="Improve several at once, by commas; a cost has a minus sign: 'swap,-macs'.",
+            show_default="the first proxy",
+        ),
+    ] = None,
     strategy: Annotated[str, typer.Option("--strategy", help="How to search.")] = "swap_evolution",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Architectures to evaluate.")] = 1000,
     data: Data = "mnist_sample",
@@ -96,6 +104,7 @@ def search(
                 space,
                 data=data,
                 proxy=proxy,
+                objectives=objectives,
                 strategy=strategy,
                 budget=budget,
                 max_params=max_params,

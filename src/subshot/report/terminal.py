@@ -1,5 +1,6 @@
 """Results in the terminal: live progress, and the result as tables with an explanation."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,8 @@ def explain(study: "Study") -> list[str]:
     if study.explanation:
         lines.append(study.explanation)
     if len(study.front) > 1:
-        lines.append(f"{len(study.front)} of them are unbeaten in score, parameters and MACs together (see best.json).")
+        compared = unbeaten_in(study.objectives)
+        lines.append(f"{len(study.front)} of them are unbeaten in {compared} together (see best.json).")
     if study.warm_up:
         lines.append(warm_up_cost(study.warm_up))
     parts = ", ".join(f"{name} {value:,.6g}" for name, value in study.best.score.parts.items())
@@ -109,6 +111,14 @@ def explain(study: "Study") -> list[str]:
         lines.append(size)
     failures = _failures(study)
     return [*lines, failures] if failures else lines
+
+
+def unbeaten_in(objectives: Sequence[str]) -> str:
+    """What a front is of, in words: ``score, parameters and MACs``."""
+    words = {"-params": "parameters", "-macs": "MACs"}
+    first = "score" if tuple(objectives[1:]) == tuple(words) else objectives[0]
+    shown = [first, *(words.get(name, name) for name in objectives[1:])]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _effort(study: "Study") -> str:

@@ -12,7 +12,7 @@ from subshot._choice import Choice
 from subshot._types import Arch
 from subshot.costs._descend import descend
 from subshot.costs._limits import Costs, Limits
-from subshot.errors import InfeasibleError
+from subshot.errors import ArchError, InfeasibleError
 from subshot.spaces._space import Crossable, Enumerable, Space, space_settings
 
 # Draws in a row outside the limits before something better than luck is tried.
@@ -43,6 +43,14 @@ class LimitedSpace:
     def inside(self, arch: Arch) -> bool:
         """Whether the architecture meets every limit."""
         return self._limits.excess(self._costs(arch)) <= 1
+
+    def canonical(self, arch: Arch) -> Arch | None:
+        """The architecture with its genes in the space's own order; ``None`` if it is none, or outside."""
+        try:
+            found = self._space.parse(self._space.format(arch))
+        except ArchError:
+            return None
+        return found if self.inside(found) else None
 
     def sample(self, rng: np.random.Generator) -> Arch:
         """Draw until an architecture is inside; a small space is listed if that takes long.

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from subshot._choice import Choice, Value, check_options, option_defaults
 from subshot._registry import Registry
 from subshot._types import Arch, Evaluation, Trial
+from subshot.strategies._objectives import Outcome, names_of, one_objective, outcome
+from subshot.strategies._pareto import ParetoArchive
 
 
 class Moves(Protocol):
@@ -47,7 +49,10 @@ class Strategy(Protocol):
         ...
 
     def best(self) -> tuple[Trial, Evaluation] | None:
-        """The trial with the highest finite objective told so far, the earliest among equals."""
+        """The trial with the highest finite objective told so far, the earliest among equals.
+
+        With several objectives, the first one's.
+        """
         ...
 
 
@@ -60,6 +65,12 @@ def fitness(evaluation: Evaluation, objective: str) -> float:
 # An algorithm yields architectures and is sent their fitness, in the same order.
 Algorithm = Generator[Sequence[Arch], list[float], None]
 
+# With several objectives, it is sent what they came to instead.
+ParetoAlgorithm = Generator[Sequence[Arch], list[Outcome], None]
+
+# The name of one objective, or the names of several.
+Objective = str | Sequence[str]
+
 
 class AlgorithmStrategy:
     """Turns an algorithm written as a generator into a strategy.
@@ -69,18 +80,25 @@ class AlgorithmStrategy:
 
     Args:
         algorithm: Yields groups of architectures; each receives its list of fitness values.
-        objective: Name of the score to maximise.
+        objective: Name of the score to maximise. With a sequence of names, even of one, the algorithm receives an
+            :class:`Outcome` for each architecture: its values in that order, and whether it may be chosen at all.
+        slack: Name of a score that is negative where a demand is missed; such a trial is never chosen.
     """
 
-    def __init__(self, algorithm: Algorithm, objective: str) -> None:
-        self._algorithm = algorithm
-        self._objective = objective
+    def __init__(
+        self, algorithm: Algorithm | ParetoAlgorithm, objective: Objective, *, slack: str | None = None
+    ) -> None:
+        self._algorithm: Generator[Sequence[Arch], Any, None] = algorithm
+        self._single = isinstance(objective, str)
+        self._objectives = (objective,) if isinstance(objective, str) else tuple(objective)
+        self._slack = slack
         self._group: list[Trial] = []
         self._handed_out = 0
-        self._told: dict[int, float] = {}
+        self._told: dict[int, Outcome] = {}
         self._next_id = 0
-        self._best: tuple[Trial, Evaluation] | None = None
-        self._advance(None)
+        self._best: tuple[Trial, Evaluation, Outcome] | None = None
+        self._archive = ParetoArchive()
+        self._advance()
 
     def ask(self, n: int) -> list[Trial]:
         """Up to ``n`` members of the current group that have not been handed out."""
@@ -93,28 +111,31 @@ class AlgorithmStrategy:
         trial = next((t for t in self._group[: self._handed_out] if t.id == trial_id), None)
         if trial is None or trial_id in self._told:
             raise ValueError(f"trial {trial_id} is not awaited")
-        self._told[trial_id] = fitness(evaluation, self._objective)
+        self._told[trial_id] = outcome(evaluation, self._objectives, slack=self._slack)
         self._note_best(trial, evaluation)
+        self._archive.add(trial, evaluation, self._told[trial_id])
         if len(self._told) == len(self._group):
             self._advance([self._told[t.id] for t in self._group])
 
     def best(self) -> tuple[Trial, Evaluation] | None:
-        """The best told so far."""
-        return self._best
+        """The best told so far, by the first objective."""
+        return None if self._best is None else self._best[:2]
+
+    def front(self) -> list[tuple[Trial, Evaluation]]:
+        """Trials that no other dominates, the earliest among equals; the highest first objective first."""
+        return self._archive.front()
 
     def _note_best(self, trial: Trial, evaluation: Evaluation) -> None:
-        value = self._told[trial.id]
-        if value == -math.inf:
+        result = self._told[trial.id]
+        if not result.ok:
             return
-        if self._best is not None:
-            known = fitness(self._best[1], self._objective)
-            if (value, -trial.id) <= (known, -self._best[0].id):
-                return
-        self._best = (trial, evaluation)
+        if self._best is None or (result.values[0], -trial.id) > (self._best[2].values[0], -self._best[0].id):
+            self._best = (trial, evaluation, result)
 
-    def _advance(self, values: list[float] | None) -> None:
+    def _advance(self, told: list[Outcome] | None = None) -> None:
+        values = [one.values[0] for one in told or []] if self._single else told
         try:
-            group = next(self._algorithm) if values is None else self._algorithm.send(values)
+            group = next(self._algorithm) if told is None else self._algorithm.send(values)
             while not group:
                 group = self._algorithm.send([])
         except StopIteration:
@@ -132,11 +153,13 @@ class StrategyInfo:
         name: Registry name, also the function's and the file's.
         make: Builds it: ``make(space, objective, seed=..., <options>)``.
         paper: Where it was published.
+        several: Whether it takes several objectives; then it is always given a tuple of names.
     """
 
     name: str
     make: Callable[..., Strategy]
     paper: str
+    several: bool = False
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -149,33 +172,40 @@ STRATEGIES: Registry[StrategyInfo] = Registry("strategy", "subshot.strategies")
 M = TypeVar("M", bound=Callable[..., Strategy])
 
 
-def strategy(*, paper: str) -> Callable[[M], M]:
-    """Register the decorated function, which builds a strategy, under its own name."""
+def strategy(*, paper: str, several: bool = False) -> Callable[[M], M]:
+    """Register the decorated function, which builds a strategy, under its own name.
+
+    Args:
+        paper: Where it was published.
+        several: Whether it takes several objectives.
+    """
 
     def register(make: M) -> M:
-        STRATEGIES.register(make.__name__, StrategyInfo(make.__name__, make, paper))
+        STRATEGIES.register(make.__name__, StrategyInfo(make.__name__, make, paper, several))
         return make
 
     return register
 
 
-def make_strategy(choice: str | Choice, space: Moves, *, objective: str, seed: int) -> Strategy:
+def make_strategy(choice: str | Choice, space: Moves, *, objective: Objective, seed: int) -> Strategy:
     """Build the strategy called by ``choice``, for example ``"swap_evolution(population=50)"``.
 
     Args:
         choice: Name, with options where wanted.
         space: Where to search.
-        objective: Name of the score to maximise.
+        objective: Name of the score to maximise, or several: ``("swap", "-macs")``.
         seed: Seed of all its random choices.
 
     Raises:
         UnknownNameError: No strategy, or no option, has that name.
-        OptionError: An option of the wrong type or outside its range.
+        OptionError: An option of the wrong type or outside its range, or several objectives for a strategy of one.
+        MissingDependencyError: The strategy is that of another package, which isn't installed.
     """
     chosen = Choice.parse(choice) if isinstance(choice, str) else choice
     info = STRATEGIES.get(chosen.name)
     options = check_options(f"strategy {info.name}", chosen.options, info.defaults)
-    return info.make(space, objective, seed=seed, **options)
+    names = names_of(objective)
+    return info.make(space, names if info.several else one_objective(chosen, names), seed=seed, **options)
 
 
 def get_strategy(name: str) -> StrategyInfo:

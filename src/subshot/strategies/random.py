@@ -2,7 +2,7 @@
 
 from subshot._seeds import stable_rng
 from subshot._types import Arch
-from subshot.strategies._strategy import Algorithm, AlgorithmStrategy, Moves, Strategy, strategy
+from subshot.strategies._strategy import Algorithm, AlgorithmStrategy, Moves, Objective, Strategy, strategy
 
 # Draws in a row that give nothing new before the space counts as exhausted.
 _PATIENCE = 1000
@@ -11,13 +11,13 @@ _PATIENCE = 1000
 _GROUP = 64
 
 
-@strategy(paper="baseline; Li and Talwalkar, UAI 2019, arXiv 1902.07638, show how strong it is")
-def random(space: Moves, objective: str, *, seed: int) -> Strategy:
+@strategy(paper="baseline; Li and Talwalkar, UAI 2019, arXiv 1902.07638, show how strong it is", several=True)
+def random(space: Moves, objective: Objective, *, seed: int) -> Strategy:
     """Sample architectures without repetition until none is left.
 
     Args:
         space: Where to sample.
-        objective: Name of the score to maximise.
+        objective: Name of the score to maximise, or several; they decide what is best, not what is sampled.
         seed: Seed of the samples.
     """
     return AlgorithmStrategy(_sample(space, seed), objective)

@@ -80,12 +80,13 @@ def read_study(run: Path) -> Study:
     told = _told(run / "best.json", evaluations)
     status: Literal["done", "interrupted"] = "done" if told.get("status") == "done" else "interrupted"
     finished = [row.finished for row in rows]
-    ranked = best_first(rows, objective)
+    objectives = tuple(settings.get("objectives", ()))
+    ranked = best_first(rows, objective, objectives=objectives)
     return Study(
         status=status,
         objective=objective,
         best=ranked[0] if ranked else None,
-        front=pareto_front(ranked),
+        front=pareto_front(ranked, objectives=objectives),
         rows=rows,
         evaluations=evaluations,
         resumed=int(told.get("resumed", 0)),
@@ -94,6 +95,7 @@ def read_study(run: Path) -> Study:
         protocol=Protocol.from_dict(settings["protocol"]),
         settings=settings,
         run=run,
+        warm_up=told.get("warm_up"),
     )
 
 

@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from subshot._types import Protocol, Score
 from subshot.errors import StudyError
+from subshot.strategies._objectives import Outcome, outcome, with_costs
+from subshot.strategies._pareto import dominates
 from subshot.studies._store import Row
 
 
@@ -20,15 +22,23 @@ class Found:
         arch: Canonical text.
         score: The objective.
         costs: Costs of the network that would be trained, by name.
+        others: The scores that are objectives besides, by name.
     """
 
     arch: str
     score: Score
     costs: Mapping[str, float]
+    others: Mapping[str, Score] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values; ``score`` is the number alone."""
-        return {"arch": self.arch, "score": self.score.to_dict()["value"], "costs": dict(self.costs)}
+        others = {name: score.to_dict()["value"] for name, score in self.others.items()}
+        return {
+            "arch": self.arch,
+            "score": self.score.to_dict()["value"],
+            **({"others": others} if others else {}),
+            "costs": dict(self.costs),
+        }
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Study:
         status: ``done``, or ``interrupted`` by the user.
         objective: Name of the score that was maximised.
         best: The best architecture; ``None`` if none has a finite score.
-        front: Architectures that no other beats in score, parameters and MACs at once, best score first.
+        front: Architectures that no other beats in all :attr:`objectives` at once, best score first.
         rows: Every trial in order.
         evaluations: Distinct architectures evaluated or read back from the store.
         resumed: How many of them were in the store already.
@@ -65,6 +75,11 @@ class Study:
     settings: Mapping[str, Any]
     run: Path | None
     warm_up: Mapping[str, Any] | None = None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the front is of, costs with a minus sign; score, parameters and MACs unless asked for otherwise."""
+        return tuple(self.settings.get("objectives", ())) or (self.objective, "-params", "-macs")
 
     @property
     def failed(self) -> int:
@@ -100,18 +115,37 @@ class Study:
         }
 
 
-def best_first(rows: Sequence[Row], objective: str) -> list[Found]:
-    """Distinct architectures with a finite objective, best first, the earlier first among equals."""
+def best_first(rows: Sequence[Row], objective: str, *, objectives: Sequence[str] = ()) -> list[Found]:
+    """Distinct architectures with a finite objective, best first, the earlier first among equals.
+
+    Args:
+        rows: Trials.
+        objective: The score that orders.
+        objectives: Of which those are noted that are scores.
+    """
     found = [
-        Found(row.arch, row.scores[objective], row.costs)
+        Found(
+            row.arch,
+            row.scores[objective],
+            row.costs,
+            {name: row.scores[name] for name in objectives if name in row.scores and name != objective},
+        )
         for row in rows
         if row.same_as is None and row.scores[objective].ok
     ]
     return sorted(found, key=lambda one: -one.score.value)
 
 
-def pareto_front(ranked: Sequence[Found]) -> tuple[Found, ...]:
-    """Those that no other equals or beats in everything and beats in something; best score first."""
+def pareto_front(ranked: Sequence[Found], *, objectives: Sequence[str] = ()) -> tuple[Found, ...]:
+    """Those that no other equals or beats in everything and beats in something; best score first.
+
+    Args:
+        ranked: Best score first.
+        objectives: What is compared, the score first; the score and all costs if not given. Of equal ones the first
+            stays.
+    """
+    if objectives:
+        return _front_of(ranked, objectives)
     front: list[Found] = []
     for one in ranked:  # by falling score: only those before can dominate
         if not any(
@@ -121,6 +155,17 @@ def pareto_front(ranked: Sequence[Found]) -> tuple[Found, ...]:
         ):
             front.append(one)
     return tuple(front)
+
+
+def _front_of(ranked: Sequence[Found], objectives: Sequence[str]) -> tuple[Found, ...]:
+    front: list[tuple[Found, Outcome]] = []
+    for one in ranked:
+        told = outcome(with_costs({objectives[0]: one.score, **one.others}, one.costs), objectives)
+        if told.ok and not any(dominates(other, told) or other == told for _, other in front):
+            # Among equal scores a later one may be better in the rest.
+            front = [(found, other) for found, other in front if not dominates(told, other)]
+            front.append((one, told))
+    return tuple(found for found, _ in front)
 
 
 def write_best(run: Path, study: Study) -> None:

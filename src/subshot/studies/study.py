@@ -25,7 +25,8 @@ from subshot.spaces._space import (
     space_settings,
 )
 from subshot.strategies._limits import limited
-from subshot.strategies._strategy import Strategy, fitness, make_strategy
+from subshot.strategies._objectives import check_objectives, with_costs
+from subshot.strategies._strategy import Moves, Strategy, fitness, make_strategy
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from subshot.data import DataLike
     from subshot.supernets.warm_up import WarmUp
     from subshot.training._fit import FitState
+
+# A user's own strategy: from the space inside the limits, the names of the objectives and the seed.
+MakeStrategy = Callable[[Moves, tuple[str, ...], int], Strategy]
 
 # Trials asked for at a time. Independent of the number of workers, so that results are too.
 _ASK = 1_000
@@ -72,7 +76,8 @@ def search(
     *,
     data: "DataLike" = "mnist_sample",
     proxy: str | Sequence[str | Choice | BoundProxy] = "swap",
-    strategy: str | Choice = "swap_evolution",
+    objectives: str | Sequence[str] | None = None,
+    strategy: "str | Choice | MakeStrategy" = "swap_evolution",
     budget: int = 1000,
     max_params: float | None = None,
     max_macs: float | None = None,
@@ -103,7 +108,10 @@ def search(
         data: Name of a data set, path, ``ImageData``, tensor or array of images, ``(images, labels)``, or a data
             loader.
         proxy: One or more proxies; the first is the objective, all are recorded.
-        strategy: A strategy, with options where wanted: ``"swap_evolution(population=100)"``.
+        objectives: What to improve together, as a front: proxies and costs with a minus sign, ``"swap,-macs"``; the
+            first, a proxy, names the best. The first proxy alone if not given.
+        strategy: A strategy, with options where wanted: ``"swap_evolution(population=100)"``, or a function that makes
+            one: ``make(space, objectives, seed)``.
         budget: Distinct architectures to evaluate.
         max_params: Highest number of parameters of the network that would be trained.
         max_macs: Highest number of multiply-accumulate operations of one sample of that network.
@@ -155,6 +163,8 @@ def search(
     if isinstance(proxy, str) and parse_choices(proxy)[0].name == "all":
         raise OptionError("The proxy 'all' was given first.", "Name the proxy to maximise first: swap,all.")
     strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
+    names = [one.name for one in chosen]
+    goals = check_objectives(objectives or names[:1], scores=names, costs=("params", "macs"))
     variant = resolve_variant(space, variant or (None if learnt else space.scoring_variant))
     trained_variant = resolve_variant(space, trained_variant)
     batch = take_batch(
@@ -193,16 +203,21 @@ def search(
     settings = {
         "space": str(Choice(space.name, space_settings(space))),
         "proxies": {one.name: dict(one.options) for one in proxies},
-        "objective": proxies[0].name,
-        "strategy": str(strategy),
+        "objective": goals[0],
+        "strategy": str(strategy) if isinstance(strategy, Choice) else _name_of(strategy),
         "trained_variant": trained_variant,
         "limits": dict(limits.bounds),
         "classes": batch.task.outputs,
         "protocol": protocol.to_dict(),
         **({"warm_up": asdict(plan)} if plan is not None else {}),
+        **({"objectives": list(goals)} if len(goals) > 1 else {}),
     }
     meter = Meter(space, batch.task, variant=trained_variant)
-    chooser = make_strategy(strategy, limited(space, limits, meter.costs), objective=proxies[0].name, seed=seed)
+    view = limited(space, limits, meter.costs)
+    if isinstance(strategy, Choice):
+        chooser = make_strategy(strategy, view, objective=goals, seed=seed)
+    else:
+        chooser = strategy(view, goals, seed)
     run = _run_folder(out, settings)
     evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels, lender)
     mapper = make_executor(evaluator, workers, kind=executor)  # the last to refuse anything: now files are touched
@@ -213,15 +228,16 @@ def search(
         protocol = replace(protocol, weights=lender.weights)
         settings["protocol"] = protocol.to_dict()
         mapper = make_executor(replace(evaluator, protocol=protocol, lender=lender), workers, kind=executor)
-    driver = _Driver(space, meter, chooser, proxies[0].name, budget, started, on_progress)
+    driver = _Driver(space, meter, chooser, goals[0], budget, started, on_progress)
     with Store(run / "study.db" if run is not None else Path(":memory:"), settings) as store, mapper:
         status = driver.run(store, mapper)
-    ranked = best_first(driver.rows, proxies[0].name)
+    compared = goals if len(goals) > 1 else ()
+    ranked = best_first(driver.rows, goals[0], objectives=compared)
     study = Study(
         status=status,
-        objective=proxies[0].name,
+        objective=goals[0],
         best=ranked[0] if ranked else None,
-        front=pareto_front(ranked),
+        front=pareto_front(ranked, objectives=compared),
         rows=tuple(driver.rows),
         evaluations=sum(row.same_as is None for row in driver.rows),
         resumed=driver.resumed,
@@ -282,7 +298,7 @@ class _Driver:
                 for row in self._evaluate(trials, stored, store, executor):
                     self.rows.append(row)
                     self._by_trial[row.trial] = row
-                    self._strategy.tell(row.trial, row.scores)
+                    self._strategy.tell(row.trial, with_costs(row.scores, row.costs))
                 repeats = repeats + 1 if len(self.first_of) == known else 0
                 if repeats == _STAGNATION:
                     self._explain(f"the strategy only repeats itself, {repeats} groups of trials in a row")
@@ -352,6 +368,11 @@ class _Driver:
         if self._on_progress is not None:
             seconds = time.perf_counter() - self._started
             self._on_progress(Progress(self._evaluated, self._budget, self._best, seconds, self.resumed))
+
+
+def _name_of(make: MakeStrategy) -> str:
+    """What a function that makes a strategy is called in the settings, which tell studies apart."""
+    return f"function {getattr(make, '__module__', '')}.{getattr(make, '__qualname__', type(make).__qualname__)}"
 
 
 def _run_folder(out: Any, settings: Mapping[str, Any]) -> Path | None:

@@ -24,7 +24,7 @@ from subshot.report.figures import (
     thinned,
     wide,
 )
-from subshot.report.terminal import explain, magnitude
+from subshot.report.terminal import explain, magnitude, unbeaten_in
 from subshot.studies._reading import read_study, stored_settings
 from subshot.studies._result import Found, Study
 from subshot.studies._store import Row
@@ -177,7 +177,7 @@ def _front(study: Study) -> _Front | None:
         drawings={place[position]: made for position, made in drawn.items() if made is not None},
         invites=True,
     )
-    label = f"The {len(study.front)} unbeaten in score, parameters and MACs together"
+    label = f"The {len(study.front)} unbeaten in {unbeaten_in(study.objectives)} together"
     below = joined([element("h3", label), _found_table(study, study.front, label)])
     return _Front((figure,), below)
 
