@@ -55,7 +55,9 @@ class TaskSpec:
     Attributes:
         inputs: The named inputs; one input is passed positionally, several as keywords.
         outputs: Width of the output head, for a classification the number of classes.
-        loss: Name of the loss, or ``"none"`` for inputs without labels.
+        loss: Name of the loss: ``"cross_entropy"`` of classes, labels (S,) or, where each pixel has one, (S, H, W)
+            int64; ``"mse"`` or ``"l1"`` of numbers, labels of the output's own shape, (S, K) or (S, C, H, W) float32;
+            or ``"none"`` for inputs without labels.
     """
 
     inputs: tuple[InputSpec, ...]

@@ -108,8 +108,14 @@ def test_images_that_cannot_be_used(x: np.ndarray, message: str) -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (LABELS[:9], "arrays has 10 images and 9 labels"),
-        (LABELS.astype(float), "labels of arrays are of type float64"),
+        (LABELS[:9], "arrays has 10 samples and 9 labels"),
+        (LABELS.astype(str), "labels of arrays are of type <U"),
+        (np.full(10, 0.5), r"All labels of arrays are 0\.5"),
+        (np.where(LABELS > 1, np.inf, 0.5), r"3 of the 10 labels of arrays are not finite"),
+        (np.zeros((10, 6, 7)), r"shape \(10, 6, 7\), and its images 5 x 7 pixels"),
+        (np.zeros((10, 2, 6, 7)), r"shape \(10, 2, 6, 7\), and its images 5 x 7 pixels"),
+        (np.zeros((10, 2, 5, 7), int), r"have shape \(10, 2, 5, 7\) and type int64"),
+        (np.zeros((10, 0)), r"have shape \(10, 0\)"),
         (LABELS > 0, "are of type bool"),
         (np.eye(10, dtype=int), r"labels of arrays have shape \(10, 10\)"),
         (LABELS - 1, "run from -1 to 1"),

@@ -169,7 +169,7 @@ def test_images_that_cannot_be_decoded_are_counted_and_named(tmp_path: Path) -> 
     assert caught.value.message.endswith(") and 3 more.")
     for i in range(4):
         (folder / "a" / f"{i}.png").unlink()
-    with pytest.raises(DataError, match=r"2 of 26 images .*b/3\.png \(cannot identify image file 'it'\)"):
+    with pytest.raises(DataError, match=r"2 of 26 images .*b/3\.png \(it is no image\)"):
         load_images(tmp_path)
     with pytest.raises(DataError, match=r"c/2\.png \(its pixels are of mode I;16, not 8 bits a channel\)"):
         load_images(tmp_path)

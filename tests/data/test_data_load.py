@@ -30,12 +30,14 @@ def test_names() -> None:
         "fashion_mnist",
         "mnist_sample",
         "photographs",
+        "random_tokens",
         "tinyimagenet16_120",
+        "zipf_tokens",
     ]
     for name in DATASETS:
         entry = DATASETS.get(name)
         assert entry.name == name
-        assert entry.kind == "images"
+        assert entry.kind == ("tokens" if name.endswith("tokens") else "images")
         assert entry.licence
         assert entry.how_to_get
 
@@ -50,10 +52,10 @@ def test_names_that_are_neither_set_nor_path(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_form_lists_the_forms(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("a,b\n")
-    with pytest.raises(DataError, match=r"table\.csv is no image data that subshot can read") as caught:
-        load_images(tmp_path / "table.csv")
-    forms = ("CIFAR batches", "IDX", ".npz file", "image sheets", ".webp images for each class")
+    (tmp_path / "notes.txt").write_text("a,b\n")
+    with pytest.raises(DataError, match=r"notes\.txt is no image data that subshot can read") as caught:
+        load_images(tmp_path / "notes.txt")
+    forms = ("CIFAR batches", "IDX", ".npz file", "image sheets", ".webp images for each class", "datasets", ".parquet")
     assert all(form in caught.value.hint for form in forms)
 
 
@@ -79,6 +81,8 @@ def test_a_set_that_is_not_here_says_where_it_was_looked_for(tmp_path: Path, mon
 def test_options(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no part 'valid'"):
         load_images("digits", split="valid")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"digits has no validation part of its own.*load_parts"):
+        load_images("digits", split="validation")
     for limit in (0, -1, 1.5, True):
         with pytest.raises(OptionError, match="limit was given as"):
             load_images("digits", limit=limit)  # type: ignore[arg-type]
@@ -104,7 +108,14 @@ def test_the_table_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = {row.name: row for row in data_table()}
     assert list(rows) == DATASETS.names()
     found = {name for name, row in rows.items() if row.found} - {"fashion_mnist"}
-    assert found == {"cifar10_first", "digits", "mnist_sample", "photographs"}
+    assert found == {
+        "cifar10_first",
+        "digits",
+        "mnist_sample",
+        "photographs",
+        "random_tokens",
+        "zipf_tokens",
+    }
     for row in rows.values():
         assert row.found == (row.path is not None)
     assert rows["cifar10_first"].path == str(tmp_path / "images" / "cifar10-first" / "images.npy")

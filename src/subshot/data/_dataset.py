@@ -9,16 +9,21 @@ from typing import Literal, Protocol
 from subshot._registry import Registry
 from subshot.data._geometry import Size
 from subshot.data._images import ImageData
+from subshot.data._pictures import Pictures
 from subshot.data._split import Split
+from subshot.data._tensors import TensorData
 
-Kind = Literal["images", "table"]
+Kind = Literal["images", "tokens", "table"]
+
+# A set in memory.
+Data = ImageData | TensorData
 
 
 class LoadSet(Protocol):
     """Reads one part of a set known by name."""
 
-    def __call__(self, where: Path, /, *, split: Split, limit: int | None) -> ImageData:
-        """Read at most ``limit`` images, the first in the set's order.
+    def __call__(self, where: Path, /, *, split: Split, limit: int | None) -> Data:
+        """Read at most ``limit`` samples, the first in the set's order.
 
         Args:
             where: What the set's ``locate`` said.
@@ -31,7 +36,7 @@ class LoadSet(Protocol):
 class LoadPath(Protocol):
     """Reads one part of a user's own data."""
 
-    def __call__(self, path: Path, /, *, split: Split, limit: int | None, image_size: Size | None) -> ImageData:
+    def __call__(self, path: Path, /, *, split: Split, limit: int | None, image_size: Size | None) -> Data:
         """As :class:`LoadSet`; ``image_size`` is for formats whose images have no common size."""
         ...
 
@@ -62,13 +67,15 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Format:
-    """A form in which a user's own images come.
+    """A form in which a user's own data comes.
 
     Attributes:
         name: Registry name.
         description: For messages, for example ``".npz file with keys x and y"``.
         recognises: Whether an existing path looks like it, judged by names only.
         load: Reads it.
+        open: Lists it without decoding images, where these are files of their own.
+        sizes_differ: Whether images may have no common size and are brought to one while they are read.
         fallback: Asked last, because it recognises any folder.
     """
 
@@ -76,11 +83,13 @@ class Format:
     description: str
     recognises: Callable[[Path], bool]
     load: LoadPath
+    open: Callable[[Path], Pictures] | None = None
+    sizes_differ: bool = False
     fallback: bool = False
 
 
 DATASETS: Registry[DataSet] = Registry("data set", "subshot.data")
-FORMATS: Registry[Format] = Registry("image format", "subshot.data")
+FORMATS: Registry[Format] = Registry("data format", "subshot.data")
 
 
 @dataclass(frozen=True)

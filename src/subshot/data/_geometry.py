@@ -23,7 +23,7 @@ def check_size(size: Size) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def fit(images: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def fit(images: NDArray[np.uint8], size: Size, *, frame: bool = True) -> NDArray[np.uint8]:
     """Bring a stack of images to ``size``.
 
     Images that lack at most ``WIDEST_FRAME`` pixels on each side are centred on black (value 0, before any
@@ -34,6 +34,7 @@ def fit(images: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     Args:
         images: (N, H, W, C) uint8; C is 1 or 3.
         size: Height and width wanted.
+        frame: Whether a frame may be added; without, such images are resized too.
 
     Returns:
         (N, height, width, C) uint8; ``images`` itself if it has that size.
@@ -45,7 +46,7 @@ def fit(images: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     if images.shape[1:3] == (height, width):
         return images
     rows, columns = height - images.shape[1], width - images.shape[2]
-    if 0 <= rows <= 2 * WIDEST_FRAME and 0 <= columns <= 2 * WIDEST_FRAME:
+    if frame and 0 <= rows <= 2 * WIDEST_FRAME and 0 <= columns <= 2 * WIDEST_FRAME:
         top, left = rows // 2, columns // 2
         return np.pad(images, ((0, 0), (top, rows - top), (left, columns - left), (0, 0)))
     resized = np.empty((len(images), height, width, images.shape[3]), dtype=np.uint8)

@@ -1,18 +1,23 @@
 """One batch, with the name and digest that go into a protocol, from whatever the user has."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from subshot._types import InputSpec, TaskSpec
+from subshot._types import TaskSpec
 from subshot.data._batches import batch_from
-from subshot.data._dataset import DATASETS
+from subshot.data._dataset import DATASETS, Data
 from subshot.data._geometry import Size, check_memory, check_size
-from subshot.data._images import OUTPUTS_WITHOUT_CLASSES, ImageData, Samples, digest, take
-from subshot.data._load import is_image_folder, load_images
+from subshot.data._images import ImageData, Samples, choose, digest, take
+from subshot.data._labels import head_of
+from subshot.data._load import DataLike as DataLike
+from subshot.data._load import is_image_folder, load_data
+from subshot.data._map_style import is_map_style
+from subshot.data._tensors import TensorData, input_spec
+from subshot.data._torchvision import PREFIX
 from subshot.data._unreal import REAL, check_kind
 from subshot.data._unreal import unreal as replace_batch
 from subshot.errors import DataError, OptionError
@@ -20,9 +25,6 @@ from subshot.errors import DataError, OptionError
 # A random batch is drawn from this many images, the first in the set's order, which is random itself.
 _POOL = 5_000
 _FOLDER_POOL = 256
-
-# A name, a path, an ImageData, or a user's own arrays, tensors or loader.
-DataLike = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,8 @@ class TakenBatch:
         name: Name of the data.
         samples: ``random``, ``first`` or ``given``.
         inputs: (S, ...), float32 images (S, C, H, W) or tokens.
-        labels: (S,) int64, or ``None``.
+        labels: (S,) int64 for classes, (S, K) float32 for values, (S, H, W) int64 or (S, C, H, W) float32 for each
+            pixel, or ``None``.
         task: What a network for it is built for.
         digest: First 16 hex digits of the SHA-256 of inputs and labels.
     """
@@ -41,7 +44,7 @@ class TakenBatch:
     name: str
     samples: str
     inputs: NDArray[Any]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
     task: TaskSpec
     digest: str
 
@@ -59,8 +62,8 @@ def take_batch(
     """Take one batch.
 
     Args:
-        data: Name of a set, path, :class:`ImageData`, a user's arrays or tensors ``inputs`` or ``(inputs, labels)``, or
-            a loader that yields such batches.
+        data: Name of a set, path, data read already, another library's data set, a user's arrays or tensors ``inputs``
+            or ``(inputs, labels)``, or a loader that yields such batches; see :func:`subshot.data.load_data`.
         batch_size: Number of samples S.
         samples: ``random`` by the seed, or ``first``. A user's own tensors and loaders are taken from the front.
         seed: Seed of the draw.
@@ -83,47 +86,47 @@ def _real_batch(
 ) -> TakenBatch:
     if samples not in ("random", "first"):
         raise OptionError(f"samples was given as {samples!r}.", "It is 'random' or 'first'.")
-    if isinstance(data, (str, Path)):
-        folder = not (isinstance(data, str) and data in DATASETS) and is_image_folder(Path(data))
-        image_size = image_size or (folder_size if folder else None)
-        pool = _FOLDER_POOL if folder else _POOL
-        limit = _limit(Path(data), batch_size, samples, pool)
-        # Photographs are shrunk while they are read, and no more of them are read than a fair draw needs.
-        data = load_images(data, limit=limit, image_size=image_size if folder else None)
-    if isinstance(data, ImageData):
+    found = _read(data, batch_size, samples, image_size, folder_size)
+    if isinstance(found, ImageData):
         how: Samples = "first" if samples == "first" else "random"
-        check_memory(f"A batch of {data.name}", batch_size, check_size(image_size or data.image_size))
-        inputs, labels = take(data, batch_size, samples=how, seed=seed, image_size=image_size)
-        return TakenBatch(data.name, samples, inputs, labels, data.task(image_size), digest(inputs, labels))
+        check_memory(f"A batch of {found.name}", batch_size, check_size(image_size or found.image_size))
+        inputs, labels = take(found, batch_size, samples=how, seed=seed, image_size=image_size)
+        return TakenBatch(found.name, samples, inputs, labels, found.task(image_size), digest(inputs, labels))
     if image_size is not None:
         raise OptionError(f"image_size {image_size} was given for tensors.", "Give tensors of the wanted size.")
+    if found is not None:
+        chosen = choose(len(found), batch_size, samples=samples, seed=seed, name=found.name)
+        some = found.select(chosen)
+        return TakenBatch(found.name, samples, some.inputs, some.labels, found.task(), some.digest)
     own, labels = batch_from(data, batch_size)
     return TakenBatch("given", "given", own, labels, _task(own, labels), digest(own, labels))
 
 
-def _limit(path: Path, batch_size: int, samples: str, pool: int) -> int | None:
-    """How many images to read; all of a file of arrays, which may be sorted by class and is read whole anyway."""
+def _read(
+    data: DataLike, batch_size: int, samples: str, image_size: Size | None, folder_size: Size | None
+) -> Data | None:
+    """What a batch is drawn from; ``None`` for a user's own arrays and loaders, which are taken from the front."""
+    if isinstance(data, (ImageData, TensorData)):
+        return data
+    named = isinstance(data, str) and (data in DATASETS or data.startswith(PREFIX))
+    path = isinstance(data, (str, Path)) and not named
+    if not named and not path and not is_map_style(data) and not isinstance(data, Mapping):
+        return None
+    # Photographs are shrunk while they are read, and no more of them are read than a fair draw needs.
+    photographs = path and is_image_folder(Path(data))
+    limit = _limit(data, batch_size, samples, _FOLDER_POOL if photographs else _POOL)
+    return load_data(data, limit=limit, image_size=image_size or folder_size if photographs else None)
+
+
+def _limit(data: DataLike, batch_size: int, samples: str, pool: int) -> int | None:
+    """How many samples to read; all of a file of arrays, which may be sorted by class and is read whole anyway."""
     if samples == "first":
         return max(1, batch_size)
-    return None if path.suffix == ".npz" else max(batch_size, pool)
+    return None if str(data).endswith(".npz") else max(batch_size, pool)
 
 
-def _task(inputs: NDArray[Any], labels: NDArray[np.int64] | None) -> TaskSpec:
+def _task(inputs: NDArray[Any], labels: NDArray[Any] | None) -> TaskSpec:
     """What the tensors say about the task; without labels some head is needed."""
-    outputs = OUTPUTS_WITHOUT_CLASSES if labels is None else max(2, int(labels.max()) + 1)
-    loss = "none" if labels is None else "cross_entropy"
-    if inputs.ndim == 4:
-        if inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
-            raise DataError(
-                f"The images of shape {inputs.shape} look like (N, H, W, C).", "Permute them to (N, C, H, W)."
-            )
-        _, channels, height, width = inputs.shape
-        return replace(TaskSpec.images(channels, height, width, classes=outputs), loss=loss)
-    tokens = inputs.dtype.kind == "i"
-    spec = InputSpec(
-        "tokens" if tokens else "inputs",
-        inputs.shape[1:],
-        str(inputs.dtype),
-        int(inputs.max()) + 1 if tokens else None,
-    )
-    return TaskSpec((spec,), outputs, loss)
+    if inputs.ndim == 4 and inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
+        raise DataError(f"The images of shape {inputs.shape} look like (N, H, W, C).", "Permute them to (N, C, H, W).")
+    return TaskSpec((input_spec(inputs),), *head_of(labels))

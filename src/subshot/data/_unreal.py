@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from subshot._seeds import stable_rng, stable_seed
 from subshot.data._images import digest
+from subshot.data._labels import label_kind
 from subshot.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def unreal(batch: "TakenBatch", kind: str, *, seed: int) -> "TakenBatch":
     check_kind(kind)
     if kind == REAL:
         return batch
+    if label_kind(batch.labels) not in (None, "classes"):
+        raise DataError(
+            f"The labels of {batch.name} are no classes but of shape {batch.labels.shape}.",  # type: ignore[union-attr]
+            f"{kind} has random classes; keep the batch as it is.",
+        )
     make = _MAKERS[kind]
     shape = batch.inputs.shape
     if make is not _random_labels and (len(shape) != 4 or batch.inputs.dtype.kind != "f"):

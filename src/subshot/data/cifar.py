@@ -121,7 +121,14 @@ def load_batches(
             break
     mean, std = layout.statistics
     return ImageData(
-        layout.name, np.concatenate(images)[:limit], np.concatenate(labels)[:limit], classes, mean, std, CIFAR_LICENCE
+        layout.name,
+        np.concatenate(images)[:limit],
+        np.concatenate(labels)[:limit],
+        classes,
+        mean,
+        std,
+        CIFAR_LICENCE,
+        own_parts=("test",),
     )
 
 

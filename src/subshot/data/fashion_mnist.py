@@ -50,6 +50,7 @@ def load_fashion_mnist(where: Path, *, split: Split = None, limit: int | None = 
         (0.3530,),
         DATASETS.get("fashion_mnist").licence,
         preferred_size=(32, 32),
+        own_parts=("test",),
     )
 
 

@@ -149,6 +149,7 @@ def load_idx(path: Path, *, split: Split = None, limit: int | None = None, image
         std,
         "the user's own",
         preferred_size=(32, 32) if images.shape[1:3] == (28, 28) else None,
+        own_parts=("test",) if find_idx(path, "test", "images") is not None else (),
     )
 
 

@@ -1,4 +1,8 @@
-"""A user's own images in one ``.npz`` file: key ``x``, and ``y`` if there are labels."""
+"""A user's own data in one ``.npz`` file: key ``x``, and ``y`` if there are labels.
+
+Arrays of two dimensions are no images: whole numbers are tokens, whose number of distinct ones stands under
+``vocabulary``, and floats are rows of features.
+"""
 
 import zipfile
 import zlib
@@ -7,16 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from subshot.data._arrays import images_from_arrays
+from subshot.data._arrays import images_from_arrays, tensors_from_arrays
 from subshot.data._dataset import FORMATS, Format
 from subshot.data._geometry import Size
 from subshot.data._images import ImageData
 from subshot.data._split import Split
+from subshot.data._tensors import TensorData
 from subshot.errors import DataError
 
 
-def load_npz(path: Path, *, split: Split = None, limit: int | None = None, image_size: Size | None = None) -> ImageData:
-    """Read a ``.npz`` file; its arrays are as for :func:`subshot.data.images_from_arrays`.
+def load_npz(
+    path: Path, *, split: Split = None, limit: int | None = None, image_size: Size | None = None
+) -> ImageData | TensorData:
+    """Read a ``.npz`` file; its arrays are as for :func:`subshot.data.images_from_arrays` or ``tensors_from_arrays``.
 
     Args:
         path: The file.
@@ -27,11 +34,25 @@ def load_npz(path: Path, *, split: Split = None, limit: int | None = None, image
     Raises:
         DataError: The file is damaged, lacks ``x``, or holds arrays that can't be used; pickled objects are refused.
     """
-    x, y = _read(path)
+    x, y, vocabulary = _read(path)
+    if x.ndim == 2:
+        return tensors_from_arrays(
+            x, y, name=path.name, vocabulary=_vocabulary(vocabulary, path), split=split, limit=limit
+        )
     return images_from_arrays(x, y, name=path.name, split=split, limit=limit)
 
 
-def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+def _vocabulary(value: NDArray[np.generic] | None, path: Path) -> int | None:
+    if value is None:
+        return None
+    if value.dtype.kind not in "iu" or value.size != 1 or int(value.reshape(-1)[0]) < 1:
+        raise DataError(
+            f"The vocabulary in {path} is no whole number from 1 on.", "Write numpy.savez(vocabulary=30522)."
+        )
+    return int(value.reshape(-1)[0])
+
+
+def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, NDArray[np.generic] | None]:
     try:
         with path.open("rb") as handle:
             file = np.load(handle, allow_pickle=False)
@@ -44,7 +65,7 @@ def _read(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
                     f"{path} has no array named x; it has {', '.join(sorted(file)) or 'none'}.",
                     "Write it with numpy.savez(x=images, y=labels); y may be left out.",
                 )
-            return file["x"], file.get("y")
+            return file["x"], file.get("y"), file.get("vocabulary")
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} can't be read: {error}.", "Give a .npz file of plain arrays, without objects."
@@ -55,7 +76,7 @@ FORMATS.register(
     "npz",
     Format(
         "npz",
-        ".npz file with images x and, if there are labels, y",
+        ".npz file with images or tokens x and, if there are labels, y",
         recognises=lambda path: path.is_file() and path.suffix == ".npz",
         load=load_npz,
     ),

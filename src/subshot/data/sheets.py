@@ -36,6 +36,7 @@ from subshot.errors import DataError
 
 PER_ROW = 40
 _AGAIN = "Get the folder again."
+_PARTS = ("test",)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def load_sheets(
         # One sheet of the training part tells enough.
         count = len(_read_labels(path, "train", len(classes), sums))
         mean, std = statistics(_read_images(path, "train", count, 1000, sums), name=path.name)
-        return ImageData(path.name, images, labels[:limit], classes, mean, std, "the user's own")
-    return ImageData(known.name, images, labels[:limit], classes, *known.statistics, known.licence)
+        return ImageData(path.name, images, labels[:limit], classes, mean, std, "the user's own", own_parts=_PARTS)
+    return ImageData(known.name, images, labels[:limit], classes, *known.statistics, known.licence, own_parts=_PARTS)
 
 
 def is_sheets(path: Path) -> bool:
