@@ -16,6 +16,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ import torch
 from _scores import HERE
 from main_table import cells
 from rich.progress import track
+from scipy import stats
 from torch import nn
 
 from subshot._seeds import stable_seed
 from subshot._types import Arch, Protocol, TaskSpec
-from subshot.benchmarks.ranking import estimate, highest_mean, kendall, spearman
+from subshot.benchmarks.ranking import highest_mean, kendall, spearman
 from subshot.data import load_images
 from subshot.proxies._score import score
 from subshot.spaces.nasbench201 import NasBench201
@@ -43,7 +45,7 @@ VALIDATION = 2_000
 LARGE, SMALL = 256, 16
 GRADIENT = (
     "sigeo(setting=vision)", "sigeo(setting=vision_cold)", "sigeo(setting=recsys)", "sigeo", "zico",
-    "fisher_rao", "fisher_rao(reading=layers)", "fisher_rao(reading=mean)", "fisher_rao(reading=layers,step=true)",
+    "fisher_rao", "fisher_rao(reading=layers)", "fisher_rao(reading=mean)", "fisher_rao(reading=layers, step=true)",
     "fisher_rao(scope=head)", "loss", "grad_norm", "snip", "synflow", "l2_norm", "parameters", "macs",
 )  # fmt: skip
 PATTERN = ("swap", "nwot", "jacob_cov", "meco", "near")
@@ -180,15 +182,34 @@ def read_scores(run: Run, archs: Sequence[Arch], level: str, workers: int) -> di
     }
 
 
+@cache
+def draws(count: int) -> np.ndarray:
+    """Resamples of the networks, the same for every score."""
+    return np.random.default_rng(0).integers(count, size=(1000, count))
+
+
+def resampled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Spearman on each resample."""
+    chosen = draws(len(values))
+    a, b = (stats.rankdata(one[chosen], axis=1) for one in (values, truth))
+    a, b = (one - one.mean(axis=1, keepdims=True) for one in (a, b))
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+
+
+def interval(values: np.ndarray, truth: np.ndarray) -> str:
+    """Spearman with its bootstrap interval."""
+    low, high = np.nanquantile(resampled(values, truth), [0.025, 0.975])
+    return f"{spearman(values, truth):.3f} [{low:.3f}, {high:.3f}]"
+
+
 def paired(a: np.ndarray, b: np.ndarray, truth: np.ndarray) -> str:
     """Spearman of ``a`` minus that of ``b`` on the same networks, with a bootstrap interval."""
     both = np.isfinite(a) & np.isfinite(b)
     a, b, truth = a[both], b[both], truth[both]
     if len(a) < 10:
         return "-"
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(len(a), size=len(a)) for _ in range(1000)]
-    low, high = np.quantile([spearman(a[d], truth[d]) - spearman(b[d], truth[d]) for d in draws], [0.025, 0.975])
+    low, high = np.nanquantile(resampled(a, truth) - resampled(b, truth), [0.025, 0.975])
     return f"{spearman(a, truth) - spearman(b, truth):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
@@ -221,17 +242,16 @@ def table(found: dict[str, np.ndarray], truth: np.ndarray, cold: dict[str, np.nd
         if finite.sum() < 10 or len(np.unique(values[finite])) == 1:
             rows.append((-9.0, f"| {name} | {finite.sum()} of {len(values)} have a score |" + " |" * (len(heads) - 2)))
             continue
-        rho = estimate(values[finite], truth[finite])
-        tau = estimate(values[finite], truth[finite], kendall)
+        rho, tau = spearman(values[finite], truth[finite]), kendall(values[finite], truth[finite])
         cells_of = [
             f"{name} (baseline)" if name in BASELINES else name,
-            f"{rho}{'' if finite.all() else f' on {finite.sum()}'}",
-            f"{tau.value:.3f}",
+            f"{interval(values[finite], truth[finite])}{'' if finite.all() else f' on {finite.sum()}'}",
+            f"{tau:.3f}",
             f"{highest_mean(values[finite], truth[finite], 10):.2f}",
             *(paired(values, other, truth) for other in references.values()),
             paired(values, cold[name], truth) if name in cold else "-",
         ]
-        rows.append((rho.value, f"| {' | '.join(cells_of)} |"))
+        rows.append((rho, f"| {' | '.join(cells_of)} |"))
     return [*lines, *(text for _, text in sorted(rows, key=lambda one: -one[0]))]
 
 
@@ -259,7 +279,8 @@ def main() -> None:
         for level in run.levels:
             found = read_scores(run, archs, level, arguments.workers)
             found["rank_sum of zico, fisher_rao (layers, step), loss"] = sum(
-                np.argsort(np.argsort(found[name])) for name in ("zico", "fisher_rao(reading=layers,step=true)", "loss")
+                np.argsort(np.argsort(found[name]))
+                for name in ("zico", "fisher_rao(reading=layers, step=true)", "loss")
             ).astype(float)
             cold = cold or found
             lines += ["", f"## {run.data}, seed {run.seed}, {level}", "", *table(found, truth[run.data], cold)]
