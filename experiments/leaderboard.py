@@ -198,11 +198,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="", help="only entries whose title holds this text; the page isn't written")
+    parser.add_argument("--finished", action="store_true", help="write the page with the entries that are finished")
     arguments = parser.parse_args()
     found: dict[str, RankReport] = {}
     with Progress(transient=True) as progress:
         for entry in ENTRIES:
-            if arguments.only in entry.title:
+            if arguments.only in entry.title and not (arguments.finished and not (entry.folder / "rank.json").exists()):
                 found[entry.title] = ranked(entry, arguments.workers, progress)
     lines = [
         "# Leaderboard",
@@ -217,6 +218,9 @@ def main() -> None:
         "",
         *overview(found),
     ]
+    missing = [entry.title for entry in ENTRIES if entry.title not in found]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
     for entry in ENTRIES:
         if entry.title in found:
             lines += details(entry, found[entry.title])

@@ -10,9 +10,10 @@ from torch import nn
 
 from subshot._types import TaskSpec
 from subshot.errors import OptionError
+from subshot.training._augment import flip_crop
 from subshot.training._fit import Pass, fit, loss_named
 from subshot.training._recipe import Recipe
-from subshot.training._samples import Order, flip_crop, samples_from
+from subshot.training._samples import Order, samples_from
 from subshot.training._tensors import digest_tensors, read_tensors, write_tensors
 
 TASK = TaskSpec.images(3, 4, 4, classes=3)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from subshot import __version__
-from subshot.cli import convert, data, list_names, profile, rank, report, score, search, warm_up
+from subshot.cli import convert, data, export, list_names, profile, rank, report, score, search, train, warm_up
 from subshot.cli._output import error_console
 from subshot.errors import SubshotError
 
@@ -16,7 +16,7 @@ from subshot.errors import SubshotError
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _ClickException: type[Exception] = _UsageError.__bases__[0]
 
-_INTERRUPTED = ("Interrupted.", "The same command continues a search or a ranking.")
+_INTERRUPTED = ("Interrupted.", "The same command continues a search, a ranking or a training.")
 
 app = typer.Typer(
     name="subshot",
@@ -29,6 +29,8 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.command("score")(score.score)
 app.command("profile")(profile.profile)
+app.command("train")(train.train)
+app.command("export")(export.export)
 app.command("warm-up")(warm_up.warm_up)
 app.command("rank")(rank.rank)
 app.command("report")(report.report)

@@ -1,73 +1,37 @@
 """The loop that changes weights. Interrupted anywhere and resumed, it ends with the same bits.
 
 Everything random is a function of the seed and the number of the step: batches, augmentation, paths of a supernet, and
-torch's own generator, which is set anew before each step. So a checkpoint is weights, the optimiser's tensors and a
-number; no state of a generator or sampler is kept.
+torch's own generator, which is set anew before each step. So a checkpoint is weights, the optimiser's tensors, what was
+seen on the way and a number; no state of a generator or sampler is kept. (On a GPU the bits are as reproducible as its
+kernels are.)
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from subshot._seeds import stable_rng, stable_seed
-from subshot.errors import OptionError, StudyError
+from subshot.errors import OptionError
 from subshot.networks._macs import MacCounter
+from subshot.training._augment import cutout, flip_crop, mixup
+from subshot.training._objective import Batch, laid_out, objective
+from subshot.training._objective import loss_named as loss_named
 from subshot.training._recipe import Recipe
-from subshot.training._samples import Order, Samples, flip_crop
-from subshot.training._tensors import digest_tensors, read_tensors, write_tensors
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-LOSSES: Mapping[str, Loss] = {"cross_entropy": F.cross_entropy}
-
-_WEIGHTS, _OPTIMISER, _LOSSES = "network.", "optimiser.", "losses"
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One forward and backward pass of a step.
-
-    Attributes:
-        forward: Inputs (S, ...) to outputs.
-        macs: Multiply-accumulate operations of the forward pass for one sample.
-    """
-
-    forward: Callable[[Tensor], Tensor]
-    macs: float
-
+from subshot.training._run import FitState as FitState
+from subshot.training._run import Look as Look
+from subshot.training._run import Pass as Pass
+from subshot.training._run import Run
+from subshot.training._run import Watch as Watch
+from subshot.training._samples import Order, Samples
+from subshot.training._tensors import digest_tensors
 
 # The passes of a step, over the same batch; their gradients are summed.
 Passes = Callable[[int], Sequence[Pass]]
-
-
-@dataclass(frozen=True)
-class FitState:
-    """How far a run is.
-
-    Attributes:
-        step: Steps done.
-        steps: Steps wanted.
-        samples: Samples drawn from the data.
-        passes: Forward and backward passes over a batch.
-        macs: Multiply-accumulate operations of all forward passes; backward passes take about twice as many more.
-        seconds: Wall time, over all interruptions.
-        loss: Of the last step, averaged over its passes; NaN before the first.
-    """
-
-    step: int = 0
-    steps: int = 0
-    samples: int = 0
-    passes: int = 0
-    macs: float = 0.0
-    seconds: float = 0.0
-    loss: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -78,22 +42,15 @@ class Fitted:
         state: Its counts.
         losses: Training loss of each step, before it, averaged over the passes.
         resumed_at: The step a checkpoint let it begin with; 0 for an unbroken run.
+        looks: What was seen on the way.
+        best: The look whose weights the network has; ``None`` if there was none.
     """
 
     state: FitState
     losses: tuple[float, ...]
     resumed_at: int = 0
-
-
-def loss_named(name: str) -> Loss:
-    """The loss of a task.
-
-    Raises:
-        OptionError: There is none of that name.
-    """
-    if name not in LOSSES:
-        raise OptionError(f"The task's loss is {name!r}.", f"Weights can be trained for {', '.join(LOSSES)}.")
-    return LOSSES[name]
+    looks: tuple[Look, ...] = ()
+    best: Look | None = None
 
 
 def fit(
@@ -109,9 +66,14 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     checkpoint: Path | None = None,
     every: int = 50,
+    watch: Watch | None = None,
+    teacher: nn.Module | None = None,
     on_step: Callable[[FitState], None] | None = None,
 ) -> Fitted:
     """Train ``network`` in place, in training mode; the modes of its modules are put back.
+
+    It ends with the weights that were best at a look, if there is a watch; else with the moving average, if the recipe
+    has one; else with the last.
 
     Args:
         network: What to train.
@@ -125,16 +87,24 @@ def fit(
         settings: What else decides the result, as JSON values; a checkpoint with others is refused.
         checkpoint: File to resume from if it exists, and to write to.
         every: Steps between two checkpoints; one is written at the end too.
+        watch: What to look at on the way, and when to end early.
+        teacher: A network on the same device to learn from, if the recipe distils; run in evaluation mode.
         on_step: Called after each step, and once at the start.
 
     Raises:
         StudyError: The checkpoint is of another run.
-        OptionError: There is no such loss, or too few samples for a batch.
+        OptionError: There is no such loss, too few samples for a batch, or one of distillation and teacher alone.
         DataError: The checkpoint is damaged.
     """
-    objective = loss_named(loss)
+    if (teacher is None) != (recipe.distillation == 0):
+        given = "no teacher" if teacher is None else "a teacher"
+        raise OptionError(f"{given} and distillation={recipe.distillation:g} were given.", "Give both or neither.")
+    lowered = objective(loss, recipe)
     order = order or Order(len(samples), batch_size=recipe.batch_size, seed=seed)
-    run = _Run(network, recipe, steps, seed, samples, settings or {}, checkpoint)
+    more = {} if watch is None else {"watch": [watch.samples.digest, watch.every, watch.patience]}
+    if teacher is not None and checkpoint is not None:
+        more["teacher"] = [digest_tensors(teacher.state_dict())]
+    run = Run(network, recipe, steps, seed, samples, {**(settings or {}), **more}, checkpoint)
     device = next(network.parameters()).device
     if passes is None:
         once = (Pass(network, sample_macs(network, samples.take(order.at(0)[:1])[0].to(device))),)
@@ -147,123 +117,50 @@ def fit(
             if on_step is not None:
                 on_step(run.state)
             for step in range(resumed_at, steps):
+                if run.out_of_patience(watch):
+                    break
                 started = time.perf_counter()
                 torch.manual_seed(stable_seed(seed, "step", step))
-                inputs, labels = samples.take(order.at(step))
-                if recipe.augment == "flip_crop":
-                    inputs = flip_crop(inputs, stable_rng(seed, "augment", step))
-                run.step(_laid_out(inputs.to(device)), labels.to(device), passes(step), objective)
-                run.count(len(labels), time.perf_counter() - started)
-                if checkpoint is not None and (run.state.step % every == 0 or run.state.step == steps):
+                batch = _batch(*samples.take(order.at(step)), recipe, seed=seed, step=step, device=device)
+                run.step(_taught(batch, teacher), passes(step), lowered)
+                if watch is not None and ((step + 1) % watch.every == 0 or step + 1 == steps):
+                    run.look(watch, loss)
+                run.count(len(batch.labels), time.perf_counter() - started)
+                last = run.state.step == steps or run.out_of_patience(watch)
+                if checkpoint is not None and (run.state.step % every == 0 or last):
                     run.save(checkpoint)
                 if on_step is not None:
                     on_step(run.state)
+        run.finish()
     finally:
         for module, training in modes:
             module.training = training
-    return Fitted(run.state, tuple(run.losses), resumed_at)
+    return Fitted(run.state, tuple(run.losses), resumed_at, tuple(run.looks), run.best)
 
 
-def _laid_out(inputs: Tensor) -> Tensor:
-    """Images in channels-last memory, which halves the time of convolutions on one CPU thread."""
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+def _batch(inputs: Tensor, labels: Tensor, recipe: Recipe, *, seed: int, step: int, device: torch.device) -> Batch:
+    """A batch as the recipe changes it; each change has a generator of its own."""
+    partners, share = None, 1.0
+    if recipe.augment != "none":
+        inputs = flip_crop(inputs, stable_rng(seed, "augment", step), mirror=recipe.augment == "flip_crop")
+    if recipe.cutout:
+        inputs = cutout(inputs, stable_rng(seed, "cutout", step), share=recipe.cutout)
+    if recipe.mixup:
+        inputs, order, share = mixup(inputs, stable_rng(seed, "mixup", step), alpha=recipe.mixup)
+        partners = labels[order].to(device)
+    return Batch(laid_out(inputs.to(device)), labels.to(device), partners, share)
 
 
-class _Run:
-    """A run's moving parts, and how they are written and read."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        steps: int,
-        seed: int,
-        samples: Samples,
-        settings: Mapping[str, Any],
-        checkpoint: Path | None,
-    ) -> None:
-        self._network = network
-        self._recipe = recipe
-        self._parameters = list(network.parameters())
-        self._optimiser = recipe.make_optimiser(self._parameters)
-        self.losses: list[float] = []
-        self.state = FitState(steps=steps)
-        self._settings: dict[str, Any] = {}
-        if checkpoint is None:
-            return
-        self._settings = {
-            **settings,
-            "recipe": asdict(recipe),
-            "steps": steps,
-            "seed": seed,
-            "data digest": samples.digest,
-            "initial weights": digest_tensors(network.state_dict()),
-        }
-        if checkpoint.exists():
-            self._load(checkpoint)
-
-    def step(self, inputs: Tensor, labels: Tensor, passes: Sequence[Pass], objective: Loss) -> None:
-        """Sum the gradients of the passes and move the weights that got one."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._recipe.lr_at(self.state.step, self.state.steps)
-        self._optimiser.zero_grad(set_to_none=True)
-        total, macs = 0.0, 0.0
-        for one in passes:
-            value = objective(one.forward(inputs), labels)
-            value.backward()  # type: ignore[no-untyped-call]
-            total += float(value.detach())
-            macs += one.macs * len(labels)
-        if self._recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip)
-        self._optimiser.step()
-        self.losses.append(total / len(passes))
-        self._passes, self._macs = len(passes), macs
-
-    def count(self, samples: int, seconds: float) -> None:
-        """Add the step just done."""
-        was = self.state
-        self.state = FitState(
-            step=was.step + 1,
-            steps=was.steps,
-            samples=was.samples + samples,
-            passes=was.passes + self._passes,
-            macs=was.macs + self._macs,
-            seconds=was.seconds + seconds,
-            loss=self.losses[-1],
-        )
-
-    def save(self, path: Path) -> None:
-        """Write everything that the steps to come depend on."""
-        tensors = {_WEIGHTS + name: tensor for name, tensor in self._network.state_dict().items()}
-        kept: dict[int, dict[str, Any]] = self._optimiser.state_dict()["state"]
-        for index, values in kept.items():
-            tensors |= {f"{_OPTIMISER}{index}.{key}": value for key, value in values.items() if value is not None}
-        tensors[_LOSSES] = torch.tensor(self.losses, dtype=torch.float64)
-        state = {key: value for key, value in asdict(self.state).items() if key != "loss"}  # it may be no JSON number
-        write_tensors(path, tensors, {"kind": "checkpoint", "state": state, "settings": self._settings})
-
-    def _load(self, path: Path) -> None:
-        tensors, header = read_tensors(path)
-        theirs, ours = header.get("settings"), json.loads(json.dumps(self._settings))
-        if header.get("kind") != "checkpoint" or theirs != ours:
-            theirs = theirs or {}
-            different = [key for key in ours if theirs.get(key) != ours[key]] or ["kind of file"]
-            raise StudyError(
-                f"{path} is the checkpoint of another run; they differ in {', '.join(different)}.",
-                "Give another file, or delete this one to start anew.",
-            )
-        self.losses = tensors.pop(_LOSSES).tolist()
-        self.state = FitState(**header["state"], loss=self.losses[-1])
-        self._network.load_state_dict(
-            {name.removeprefix(_WEIGHTS): value for name, value in tensors.items() if name.startswith(_WEIGHTS)}
-        )
-        kept: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(_OPTIMISER):
-                index, key = name.removeprefix(_OPTIMISER).split(".")
-                kept.setdefault(int(index), {})[key] = value
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": kept, "param_groups": groups})
+def _taught(batch: Batch, teacher: nn.Module | None) -> Batch:
+    if teacher is None:
+        return batch
+    modes = [(module, module.training) for module in teacher.modules()]
+    try:
+        with torch.no_grad():
+            return replace(batch, taught=teacher.eval()(batch.inputs))
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def sample_macs(network: nn.Module, inputs: Tensor) -> float:

@@ -1,7 +1,7 @@
 """Labelled samples to train on, and the order in which they come: functions of a seed and of nothing else."""
 
-import dataclasses
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from torch import Tensor
 from subshot._seeds import stable_rng
 from subshot._types import TaskSpec
 from subshot.data._batches import batch_from
-from subshot.data._geometry import fit
 from subshot.data._images import ImageData, digest, prepare
-from subshot.data._load import is_image_folder, load_images
-from subshot.data._take import DataLike
+from subshot.data._load import DataLike, is_image_folder, load_data
+from subshot.data._tensors import TensorData
 from subshot.errors import DataError, OptionError
 
 
@@ -28,13 +27,13 @@ class Samples:
     Attributes:
         name: What the data is called.
         digest: First 16 hex digits of the SHA-256 of inputs and labels.
-        labels: (N,) int64.
+        labels: (N,) int64, or (N, ...) of a type that the loss takes.
         inputs_of: Positions (S,) to inputs (S, ...) as the network takes them.
     """
 
     name: str
     digest: str
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     inputs_of: Callable[[NDArray[np.int64]], NDArray[Any]]
 
     def __len__(self) -> int:
@@ -44,13 +43,24 @@ class Samples:
         """Inputs (S, ...) and labels (S,) at ``indices``."""
         return torch.from_numpy(self.inputs_of(indices)), torch.from_numpy(self.labels[indices])
 
+    def part(self, indices: NDArray[np.int64]) -> "Samples":
+        """Those at ``indices``, as samples of their own."""
+        whole = self.inputs_of
+        name = hashlib.sha256(f"{self.digest};{indices.tolist()}".encode()).hexdigest()[:16]
+        return Samples(self.name, name, self.labels[indices], lambda chosen: whole(indices[chosen]))
+
+    def in_order(self, size: int) -> Iterator[NDArray[np.int64]]:
+        """Positions of all of them, ``size`` at a time."""
+        for first in range(0, len(self), size):
+            yield np.arange(first, min(first + size, len(self)))
+
 
 def samples_from(data: DataLike, task: TaskSpec, *, limit: int | None = None) -> Samples:
     """Samples for a network that was built for ``task``.
 
     Args:
-        data: Name of a set or path, of which the training part is read; an ``ImageData``; or ``(inputs, labels)`` as
-            arrays or tensors; or samples, which are returned as they are.
+        data: Name of a set or path, of which the training part is read; data that was read already; or ``(inputs,
+            labels)`` as arrays or tensors; or samples, which are returned as they are.
         task: Images are brought to its size and channels; tensors must have its shape.
         limit: Read at most this many, the first.
 
@@ -63,28 +73,24 @@ def samples_from(data: DataLike, task: TaskSpec, *, limit: int | None = None) ->
     if isinstance(data, (str, Path)):
         # Photographs of no common size are shrunk while they are read.
         size = task.image_shape[1:] if is_image_folder(Path(data)) else None
-        data = load_images(data, split="train", limit=limit, image_size=size)
+        data = load_data(data, split="train", limit=limit, image_size=size)
     if isinstance(data, ImageData):
         return _of_images(data, task, limit)
+    if isinstance(data, TensorData):
+        return _of_tensors(data.inputs[:limit], None if data.labels is None else data.labels[:limit], task, data.name)
     if not isinstance(data, tuple):
         raise DataError(
             f"A {type(data).__name__} was given to train on.", "Give a data set's name, a path, or (inputs, labels)."
         )
     inputs, labels = batch_from(data)
-    inputs, labels = inputs[:limit], None if labels is None else labels[:limit]
-    shape = task.inputs[0].shape
-    if len(task.inputs) != 1 or inputs.shape[1:] != shape:
-        raise DataError(f"The inputs have shape {inputs.shape[1:]} each.", f"The network was built for {shape}.")
-    return Samples("given", digest(inputs, labels), _checked(labels, task, "given"), inputs.__getitem__)
+    return _of_tensors(inputs[:limit], None if labels is None else labels[:limit], task, "given")
 
 
 def _of_images(data: ImageData, task: TaskSpec, limit: int | None) -> Samples:
     channels, height, width = task.image_shape
-    labels = _checked(None if data.labels is None else data.labels[:limit], task, data.name)
     # Once for all epochs.
-    fitted = dataclasses.replace(
-        data, images=fit(data.images[:limit], (height, width)), labels=labels, preferred_size=None
-    )
+    fitted = data.select(np.arange(len(data))[:limit]).resized((height, width))
+    labels = _checked(fitted.labels, task, data.name)
 
     def inputs_of(indices: NDArray[np.int64]) -> NDArray[Any]:
         return prepare(fitted, indices, channels=channels)[0]
@@ -92,10 +98,22 @@ def _of_images(data: ImageData, task: TaskSpec, limit: int | None) -> Samples:
     return Samples(data.name, fitted.digest, labels, inputs_of)
 
 
-def _checked(labels: NDArray[np.int64] | None, task: TaskSpec, name: str) -> NDArray[np.int64]:
+def _of_tensors(inputs: NDArray[Any], labels: NDArray[Any] | None, task: TaskSpec, name: str) -> Samples:
+    shape = task.inputs[0].shape
+    if len(task.inputs) != 1 or inputs.shape[1:] != shape:
+        raise DataError(f"The inputs have shape {inputs.shape[1:]} each.", f"The network was built for {shape}.")
+    return Samples(name, digest(inputs, labels), _checked(labels, task, name), inputs.__getitem__)
+
+
+def _checked(labels: NDArray[Any] | None, task: TaskSpec, name: str) -> NDArray[Any]:
     if labels is None:
         raise DataError(f"{name} has no labels to train on.", "Give labelled data.")
-    if labels.max(initial=0) >= task.outputs:
+    if task.loss in ("cross_entropy", "mse") and (labels.dtype.kind == "f") != (task.loss == "mse"):
+        raise DataError(
+            f"The labels of {name} are of type {labels.dtype}, and the network's loss is {task.loss}.",
+            "Build it for the data's own task.",
+        )
+    if labels.dtype.kind == "i" and labels.max(initial=0) >= task.outputs:
         raise DataError(
             f"{name} has the label {labels.max()}, and the network has {task.outputs} outputs.",
             "Build it for the data's own task.",
@@ -144,21 +162,3 @@ class Order:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, stable_rng(self._seed, "epoch", epoch).permutation(self.chosen)
         return self._order[batch * self._batch_size : (batch + 1) * self._batch_size]
-
-
-def flip_crop(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mirror each image by chance and shift it by up to an eighth of its side; what comes in is the channel's mean.
-
-    Args:
-        images: (S, C, H, W), normalised, so that 0 is the mean.
-        rng: Randomness.
-    """
-    count, _, height, width = images.shape
-    rows, columns = height // 8, width // 8
-    padded = torch.nn.functional.pad(images, (columns, columns, rows, rows))
-    changed = torch.empty_like(images)
-    tops, lefts = rng.integers(2 * rows + 1, size=count), rng.integers(2 * columns + 1, size=count)
-    for index, (top, left, mirrored) in enumerate(zip(tops, lefts, rng.integers(2, size=count), strict=True)):
-        window = padded[index, :, top : top + height, left : left + width]
-        changed[index] = window.flip(2) if mirrored else window
-    return changed
