@@ -72,3 +72,38 @@ MaxParams = Annotated[
 MaxMacs = Annotated[
     float | None, typer.Option("--max-macs", parser=size, help="Most multiply-accumulates of a sample allowed.")
 ]
+MaxPeakBytes = Annotated[
+    float | None,
+    typer.Option("--max-peak-bytes", parser=size, help="Most bytes of activations alive at once, for one sample: 2M."),
+]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option(
+        "--max-latency-ms", min=0, help="Longest forward pass allowed, in milliseconds; see --latency for whose."
+    ),
+]
+Latency = Annotated[
+    str | None,
+    typer.Option(
+        "--latency",
+        help="How latency is measured: 'eager', 'compile' or 'onnxruntime', with settings where wanted: "
+        "eager(threads=2,batch_size=1,samples=100). So many architectures are measured to predict all others.",
+        show_default="eager, one thread",
+    ),
+]
+LatencyFile = Annotated[
+    Path | None,
+    typer.Option("--latency-file", help="Keeps measured latencies and their predictor, for further runs (JSON)."),
+]
+LatencyTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--latency-table", help="Latencies of another device: a .csv or .csv.gz with columns 'arch' and 'latency_ms'."
+    ),
+]
+LatencyColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--latency-column", help="The table's column of latencies.", show_default="latency_ms, or the only likely one"
+    ),
+]

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from subshot.cli._options import ImageSize, Json, MaxMacs, MaxParams, Seed, SpaceName
+from subshot.cli._options import (
+    ImageSize,
+    Json,
+    Latency,
+    LatencyColumn,
+    LatencyFile,
+    LatencyTable,
+    MaxLatency,
+    MaxMacs,
+    MaxParams,
+    MaxPeakBytes,
+    Seed,
+    SpaceName,
+)
 from subshot.cli._output import add_row, number, print_json, result_console, table
 
 if TYPE_CHECKING:
@@ -28,11 +41,21 @@ def profile(
     ] = None,
     max_params: MaxParams = None,
     max_macs: MaxMacs = None,
+    max_peak_bytes: MaxPeakBytes = None,
+    max_latency_ms: MaxLatency = None,
+    also: Annotated[
+        str, typer.Option("--costs", help="Further costs to show, by commas: 'peak_bytes', 'latency_ms'.")
+    ] = "",
+    latency: Latency = None,
+    latency_file: LatencyFile = None,
+    latency_table: LatencyTable = None,
+    latency_column: LatencyColumn = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Show what the smallest, middle and largest networks of a space cost, and whether limits can be met."""
-    from subshot.costs._limits import Limits
+    from subshot.costs._limits import Limits, shown
+    from subshot.costs.profile import further_costs
     from subshot.costs.profile import profile as measure
     from subshot.spaces._space import get_space, resolve_variant
 
@@ -44,8 +67,23 @@ def profile(
 
         task = load_images(data, limit=1_000).task()
     task = _changed(task, image_size, classes)
-    limits = Limits.of(params=max_params, macs=max_macs)
-    found = measure(chosen, task, variant=network, limits=limits, seed=seed)
+    limits = Limits.of(params=max_params, macs=max_macs, peak_bytes=max_peak_bytes, latency_ms=max_latency_ms)
+    wanted = further_costs(also)
+    source = None
+    if "latency_ms" in {*wanted, *limits.bounds} or any((latency, latency_file, latency_table, latency_column)):
+        from subshot.costs._latency_options import latency_source
+
+        source = latency_source(
+            chosen,
+            task,
+            variant=network,
+            latency=latency,
+            file=latency_file,
+            table=latency_table,
+            column=latency_column,
+            seed=seed,
+        )
+    found = measure(chosen, task, variant=network, limits=limits, also=wanted, latency=source, seed=seed)
     nearest = chosen.format(found.smallest)
     if as_json:
         ranges = {
@@ -54,7 +92,8 @@ def profile(
         }
         print_json(
             {"space": chosen.name, "variant": network, "size": chosen.size, **ranges, "feasible": found.feasible}
-            | {"measured": found.measured, "exact": found.exact, "nearest": nearest}
+            | {"measured": found.measured, "exact": found.exact, "looked_at": found.looked_at, "nearest": nearest}
+            | {"latency": source.to_dict() if source else None}
         )
         return
     console = result_console(as_json=False)
@@ -68,9 +107,15 @@ def profile(
         f"{chosen.name}: {chosen.size:.4g} architectures, {how}; "
         f"network {network}, input {shapes}, {task.outputs} classes"
     )
+    if found.looked_at:
+        console.print(f"Other costs than params and macs: median of {found.looked_at:,} random ones, ends by walks")
+    if source is not None:
+        console.print(f"Latency: {source}", highlight=False, markup=False)
     if found.feasible is not None:
         verdict = "can be met" if found.feasible else "can't be met"
-        console.print(f"Limits {limits} {verdict}; nearest: {nearest}", highlight=False, markup=False, soft_wrap=True)
+        costs = ", ".join(f"{name} {shown(name, found.smallest_costs[name])}" for name in sorted(limits.bounds))
+        text = f"Limits {limits} {verdict}; nearest: {nearest} with {costs}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _changed(task: "TaskSpec", image_size: int | None, classes: int | None) -> "TaskSpec":

@@ -1,1 +1,1 @@
-"""What a network costs: parameters, multiply-accumulate operations."""
+"""What a network costs: parameters, multiply-accumulate operations, activation memory, latency."""

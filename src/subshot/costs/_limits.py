@@ -23,13 +23,21 @@ class Limits:
     bounds: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, *, params: float | None = None, macs: float | None = None) -> "Limits":
+    def of(
+        cls,
+        *,
+        params: float | None = None,
+        macs: float | None = None,
+        peak_bytes: float | None = None,
+        latency_ms: float | None = None,
+    ) -> "Limits":
         """Limits on the given costs; ``None`` leaves a cost free.
 
         Raises:
             OptionError: A limit that is negative or not finite.
         """
-        bounds = {name: bound for name, bound in (("params", params), ("macs", macs)) if bound is not None}
+        given = {"params": params, "macs": macs, "peak_bytes": peak_bytes, "latency_ms": latency_ms}
+        bounds = {name: bound for name, bound in given.items() if bound is not None}
         for name, bound in bounds.items():
             if not (bound >= 0 and math.isfinite(bound)):
                 raise OptionError(f"The limit of {name} was given as {bound}.", "It is a number from 0 on.")
@@ -44,4 +52,9 @@ class Limits:
         return max(ratios, default=0.0)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} <= {bound:,.0f}" for name, bound in sorted(self.bounds.items())) or "none"
+        return ", ".join(f"{name} <= {shown(name, bound)}" for name, bound in sorted(self.bounds.items())) or "none"
+
+
+def shown(name: str, value: float) -> str:
+    """A cost for people: counts whole, times with the digits that matter."""
+    return f"{value:,.4g}" if name == "latency_ms" else f"{value:,.0f}"

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from subshot._types import InputSpec, TaskSpec
+from subshot.costs._evaluating import evaluating
 from subshot.networks._macs import MacCounter
 
 
@@ -20,18 +21,9 @@ def count_macs(network: nn.Module, task: TaskSpec) -> int:
         task: Its inputs.
     """
     tensors = {spec.name: _zeros(spec) for spec in task.inputs}
-    modes = [(module, module.training) for module in network.modules()]
-    fast_attention = torch.backends.mha.get_fastpath_enabled()
     counter = MacCounter()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        network.eval()
-        with torch.no_grad(), counter:
-            network(**tensors) if len(tensors) > 1 else network(*tensors.values())
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_attention)
-        for module, training in modes:
-            module.training = training
+    with evaluating(network), torch.no_grad(), counter:
+        network(**tensors) if len(tensors) > 1 else network(*tensors.values())
     return int(counter.macs)
 
 
