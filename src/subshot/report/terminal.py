@@ -1,7 +1,7 @@
 """Results in the terminal: live progress, and the result as tables with an explanation."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -100,6 +100,8 @@ def explain(study: "Study") -> list[str]:
     if len(study.front) > 1:
         compared = unbeaten_in(study.objectives)
         lines.append(f"{len(study.front)} of them are unbeaten in {compared} together (see best.json).")
+    if study.latency is not None:
+        lines.append(latency_checked(study.latency))
     if study.warm_up:
         lines.append(warm_up_cost(study.warm_up))
     parts = ", ".join(f"{name} {value:,.6g}" for name, value in study.best.score.parts.items())
@@ -119,6 +121,17 @@ def unbeaten_in(objectives: Sequence[str]) -> str:
     first = "score" if tuple(objectives[1:]) == tuple(words) else objectives[0]
     shown = [first, *(words.get(name, name) for name in objectives[1:])]
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def latency_checked(latency: Mapping[str, Any]) -> str:
+    """What was measured to keep a limit of latency, and how well it had been predicted."""
+    measured, dropped = latency["measured"], [one for one in latency["measured"] if not one["kept"]]
+    error = latency["error"]
+    how = f"predicted with a mean error of {error['mape']:.1%}" if error else "taken from the table"
+    text = f"Latency was {how}; {len(measured)} were measured for the limit of {latency['limit_ms']:g} ms"
+    text += f" and {len(dropped)} of them dropped." if dropped else "."
+    unchecked = len(latency["unchecked"])
+    return f"{text} {unchecked} of the front could not be measured here: predictions." if unchecked else text
 
 
 def _effort(study: "Study") -> str:

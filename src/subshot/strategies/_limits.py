@@ -11,7 +11,7 @@ import numpy as np
 from subshot._choice import Choice
 from subshot._types import Arch
 from subshot.costs._descend import descend
-from subshot.costs._limits import Costs, Limits
+from subshot.costs._limits import Costs, Limits, shown
 from subshot.errors import ArchError, InfeasibleError
 from subshot.spaces._space import Crossable, Enumerable, Space, space_settings
 
@@ -38,6 +38,9 @@ class LimitedSpace:
         self._space = space
         self._limits = limits
         self._costs = costs
+        # Other costs need a look at each network: of some hundreds, not of all.
+        self._counted = {"params", "macs"} >= set(limits.bounds)
+        self._patience = _PATIENCE if self._counted else _PATIENCE // 10
         self._listed: list[Arch] | None = None
 
     def inside(self, arch: Arch) -> bool:
@@ -60,7 +63,9 @@ class LimitedSpace:
         """
         if self._listed:
             return self._listed[int(rng.integers(len(self._listed)))]
-        return self._redraw(lambda: self._space.sample(rng), _PATIENCE, lambda nearest: self._last_resort(nearest, rng))
+        return self._redraw(
+            lambda: self._space.sample(rng), self._patience, lambda nearest: self._last_resort(nearest, rng)
+        )
 
     def mutate(self, arch: Arch, rng: np.random.Generator) -> Arch:
         """Mutate until the result is inside; if no mutant of many is, draw a new sample."""
@@ -80,7 +85,7 @@ class LimitedSpace:
 
     def _last_resort(self, nearest: Arch, rng: np.random.Generator) -> Arch:
         """Where few architectures are inside: choose from the list of a small space, else walk there by mutations."""
-        listed = isinstance(self._space, Enumerable) and self._space.size <= _LISTABLE
+        listed = self._counted and isinstance(self._space, Enumerable) and self._space.size <= _LISTABLE
         if isinstance(self._space, Enumerable) and listed:
             if self._listed is None:
                 everything = list(self._space.architectures())
@@ -88,17 +93,18 @@ class LimitedSpace:
                 self._listed = [arch for arch in everything if self.inside(arch)]
             if self._listed:
                 return self._listed[int(rng.integers(len(self._listed)))]
-        for _ in range(0 if listed else _WALKS):
-            arch = descend(self._space, self._space.sample(rng), self._excess, rng, goal=1.0)
+        walks, misses = (_WALKS, 200) if self._counted else (2, 50)
+        for _ in range(0 if listed else walks):
+            arch = descend(self._space, self._space.sample(rng), self._excess, rng, goal=1.0, patience=misses)
             if self.inside(arch):
                 return arch
             nearest = min(nearest, arch, key=self._excess)
         costs = self._costs(nearest)
-        shown = ", ".join(f"{name} {costs.get(name, math.nan):,.0f}" for name in sorted(self._limits.bounds))
+        have = ", ".join(f"{name} {shown(name, costs.get(name, math.nan))}" for name in sorted(self._limits.bounds))
         raise InfeasibleError(
             f"No architecture of {self._space.name}{'' if listed else ' that was found'} meets the limits "
             f"({self._limits}).",
-            f"The nearest has {shown}: {self._space.format(nearest)} . Raise the limits, or see what is reachable "
+            f"The nearest has {have}: {self._space.format(nearest)} . Raise the limits, or see what is reachable "
             f'with: subshot profile --space "{Choice(self._space.name, space_settings(self._space))}"',
         )
 

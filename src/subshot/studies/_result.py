@@ -60,6 +60,8 @@ class Study:
         run: The run folder, if there is one.
         warm_up: How the weights were learnt that the scores were taken with, and what that cost; ``None`` if they
             weren't.
+        latency: What latencies under a limit were predicted by, and what measuring those handed out gave; ``None``
+            without such a limit.
     """
 
     status: Literal["done", "interrupted"]
@@ -75,6 +77,7 @@ class Study:
     settings: Mapping[str, Any]
     run: Path | None
     warm_up: Mapping[str, Any] | None = None
+    latency: Mapping[str, Any] | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -111,6 +114,7 @@ class Study:
             "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
             "protocol": self.protocol.to_dict(),
             "run": str(self.run) if self.run else None,
+            **({"latency": dict(self.latency)} if self.latency is not None else {}),
             **({"warm_up": dict(self.warm_up)} if self.warm_up is not None else {}),
         }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from subshot import __version__
 from subshot._choice import Choice, parse_choices
 from subshot._types import Evaluation, Protocol, Trial
+from subshot.costs._latency_options import latency_source
 from subshot.costs._limits import Limits
 from subshot.costs._meter import Meter
 from subshot.errors import OptionError, StudyError
@@ -29,6 +30,7 @@ from subshot.strategies._objectives import check_objectives, with_costs
 from subshot.strategies._strategy import Moves, Strategy, fitness, make_strategy
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
+from subshot.studies._delivered import deliver
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
 from subshot.studies._result import Found, Study, best_first, pareto_front, write_best
@@ -81,6 +83,12 @@ def search(
     budget: int = 1000,
     max_params: float | None = None,
     max_macs: float | None = None,
+    max_peak_bytes: float | None = None,
+    max_latency_ms: float | None = None,
+    latency: str | Choice | None = None,
+    latency_file: "str | os.PathLike[str] | None" = None,
+    latency_table: "str | os.PathLike[str] | None" = None,
+    latency_column: str | None = None,
     variant: str | None = None,
     trained_variant: str | None = None,
     batch_size: int = 16,
@@ -115,6 +123,14 @@ def search(
         budget: Distinct architectures to evaluate.
         max_params: Highest number of parameters of the network that would be trained.
         max_macs: Highest number of multiply-accumulate operations of one sample of that network.
+        max_peak_bytes: Most bytes of activations alive at once, for one sample in evaluation mode.
+        max_latency_ms: Longest forward pass. A predictor fitted to some measurements keeps the search inside, with a
+            margin for its error; what is handed out is measured, and what is too slow is dropped.
+        latency: How latency is measured: ``eager``, ``compile`` or ``onnxruntime``, with settings where wanted:
+            ``"eager(threads=2,batch_size=8,samples=100)"``.
+        latency_file: Keeps the measurements and the predictor for further searches; the run folder's if not given.
+        latency_table: Latencies of another device, instead of measuring here.
+        latency_column: The table's column of latencies.
         variant: Which network of the space is scored; the space's scoring variant if not given, with learnt weights the
             one that is trained.
         trained_variant: Which network would be trained, and has the costs; the space's first variant if not given.
@@ -198,7 +214,21 @@ def search(
     if weights is not None:
         lender, history = lender_of(Path(weights), space, batch.task, variant)
         protocol = replace(protocol, weights=lender.weights)
-    limits = Limits.of(params=max_params, macs=max_macs)
+    limits = Limits.of(params=max_params, macs=max_macs, peak_bytes=max_peak_bytes, latency_ms=max_latency_ms)
+    source = None
+    if max_latency_ms is not None:
+        source = latency_source(
+            space,
+            batch.task,
+            variant=trained_variant,
+            latency=latency,
+            file=Path(latency_file) if latency_file is not None else None,
+            table=Path(latency_table) if latency_table is not None else None,
+            column=latency_column,
+            seed=seed,
+        )
+    elif any(one is not None for one in (latency, latency_file, latency_table, latency_column)):
+        raise OptionError("Latency was described without a limit.", "Give max_latency_ms (--max-latency-ms) too.")
     proxies = tuple(calibrate(one, space, batch.task, protocol) for one in chosen)
     settings = {
         "space": str(Choice(space.name, space_settings(space))),
@@ -209,20 +239,25 @@ def search(
         "limits": dict(limits.bounds),
         "classes": batch.task.outputs,
         "protocol": protocol.to_dict(),
+        **({"latency": source.identity()} if source is not None else {}),
         **({"warm_up": asdict(plan)} if plan is not None else {}),
         **({"objectives": list(goals)} if len(goals) > 1 else {}),
     }
-    meter = Meter(space, batch.task, variant=trained_variant)
-    view = limited(space, limits, meter.costs)
+    meter = Meter(space, batch.task, variant=trained_variant, also=limits.bounds, latency=source)
+    run = _run_folder(out, settings)
+    if source is not None and run is not None:  # before the strategy, which draws when it is made
+        source.keep_in(run / "latency.json", anew=fresh)
+    view = limited(space, limits, meter.upper)
     if isinstance(strategy, Choice):
         chooser = make_strategy(strategy, view, objective=goals, seed=seed)
     else:
         chooser = strategy(view, goals, seed)
-    run = _run_folder(out, settings)
     evaluator = ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels, lender)
     mapper = make_executor(evaluator, workers, kind=executor)  # the last to refuse anything: now files are touched
     if fresh and run is not None:
         move_aside(run)
+    if source is not None:
+        source.save()
     if plan is not None:
         lender, history = warmed(plan, data, space, batch.task, variant, run=run, on_step=on_warm_up)
         protocol = replace(protocol, weights=lender.weights)
@@ -233,11 +268,20 @@ def search(
         status = driver.run(store, mapper)
     compared = goals if len(goals) > 1 else ()
     ranked = best_first(driver.rows, goals[0], objectives=compared)
+    front, checked = pareto_front(ranked, objectives=compared), None
+    if source is not None and max_latency_ms is not None:
+        delivered = deliver(ranked, space, source, max_latency_ms, objectives=compared, check=status == "done")
+        ranked, front, checked = list(delivered.ranked), delivered.front, delivered.report
+        if not ranked and checked["measured"]:
+            driver.explanation += (
+                f" All of the {len(checked['measured'])} architectures that were measured are slower than "
+                f"{max_latency_ms:g} ms: more so than predicted."
+            )
     study = Study(
         status=status,
         objective=goals[0],
         best=ranked[0] if ranked else None,
-        front=pareto_front(ranked, objectives=compared),
+        front=front,
         rows=tuple(driver.rows),
         evaluations=sum(row.same_as is None for row in driver.rows),
         resumed=driver.resumed,
@@ -247,6 +291,7 @@ def search(
         settings=settings,
         run=run,
         warm_up=history,
+        latency=checked,
     )
     if run is not None:
         write_best(run, study)

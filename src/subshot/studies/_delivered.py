@@ -1,0 +1,89 @@
+"""What a search hands out keeps a limit of latency: predictions are checked by measuring before they are delivered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from subshot.costs._latency_source import LatencySource
+from subshot.spaces._space import Space
+from subshot.studies._result import Found, pareto_front
+
+# Architectures measured at most; what is beaten by none of those left by then is as good as what is missed.
+_MOST = 100
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The architectures that are handed out.
+
+    Attributes:
+        ranked: All that may be: best first, without those measured to be too slow; measured latencies replace
+            predicted ones.
+        front: Those that no other beats; all of them measured, where this machine is the device.
+        report: Strict JSON values: what was measured, what was dropped, what could not be checked.
+    """
+
+    ranked: tuple[Found, ...]
+    front: tuple[Found, ...]
+    report: dict[str, Any]
+
+
+def deliver(
+    ranked: Sequence[Found],
+    space: Space,
+    source: LatencySource,
+    limit_ms: float,
+    *,
+    objectives: Sequence[str] = (),
+    check: bool,
+) -> Delivered:
+    """Measure the front, drop what is too slow, and go on with the next best until the whole front keeps the limit.
+
+    The upper end of a latency's interval must be inside the limit, so that another measurement would say the same.
+
+    Args:
+        ranked: Architectures with predicted latencies, best first.
+        space: Reads them.
+        source: Measures them.
+        limit_ms: The limit.
+        objectives: What the front is of; the score and all costs if not given.
+        check: Whether to measure at all; a search that was interrupted doesn't.
+    """
+    left, measured = list(ranked), dict[str, dict[str, Any]]()
+    predicted = {found.arch: found.costs["latency_ms"] for found in ranked}
+    front = pareto_front(left, objectives=objectives)
+    check = check and source.measurable
+    while check and (unknown := [found.arch for found in front if found.arch not in measured]):
+        if len(measured) >= _MOST:
+            left = [found for found in left if found.arch in measured]
+            front = pareto_front(left, objectives=objectives)
+            break
+        results = source.measure([space.parse(arch) for arch in unknown]) or []
+        for arch, result in zip(unknown, results, strict=True):
+            kept = result.ok and result.high_ms <= limit_ms
+            measured[arch] = {
+                "arch": arch,
+                "predicted_ms": predicted[arch],
+                "ms": result.ms if result.ok else None,
+                "low_ms": result.low_ms if result.ok else None,
+                "high_ms": result.high_ms if result.ok else None,
+                "reason": result.reason,
+                "kept": kept,
+            }
+        left = [
+            replace(found, costs={**found.costs, "latency_ms": measured[found.arch]["ms"]})
+            if found.arch in measured
+            else found
+            for found in left
+            if found.arch not in measured or measured[found.arch]["kept"]
+        ]
+        front = pareto_front(left, objectives=objectives)
+    report = {
+        **source.to_dict(),
+        "limit_ms": limit_ms,
+        "measured": list(measured.values()),
+        "unchecked": [
+            found.arch for found in front if found.arch not in measured and not source.knows(space.parse(found.arch))
+        ],
+    }
+    return Delivered(tuple(left), front, report)
