@@ -39,6 +39,14 @@ def test_the_contract(run, warm, quick, folder):
     assert scored["scores"][0]["proxies"]["swap"]["value"] == found["best"]["score"]
 
 
+def test_another_warm_up_is_not_read_from_the_file(run, warm):
+    assert run(*warm, "--share", 0.5, "--out", "net.safetensors").code == 0
+    for change in (["--share", 0.25], ["--share", 0.5, "--seed", 1], ["--share", 0.5, "--lr", 0.5]):
+        done = run(*warm, *change, "--out", "net.safetensors")
+        assert done.code == 2
+        assert "another warm-up; they differ in" in " ".join(done.err.split())
+
+
 def test_equal_settings_have_the_same_file(run, warm, folder):
     first = run(*warm, "--passed", 8, "--json").json
     assert first["checkpoint"].startswith("supernets/")
@@ -65,6 +73,7 @@ def test_a_search_with_its_own_warm_up_says_what_it_cost(run, quick, more, npz):
         (["--share", 0.1], "less than one batch of 4"),
         (["--share", 0.5, "--sampler", "fair"], "no path sampler"),
         (["--share", 0.5, "--optimiser", "lion"], "optimiser was given as 'lion'"),
+        (["--share", 0.5, "--device", "nope"], "device 'nope' can't be used"),
         (["--share", 0.5, "--space", "nasbench101"], "has no supernet"),
     ],
 )

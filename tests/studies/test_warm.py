@@ -85,6 +85,17 @@ def test_fresh_moves_the_supernet_aside(data, tmp_path):
     assert (tmp_path / "supernet.safetensors.old1").exists()
 
 
+def test_the_supernet_of_another_warm_up_is_refused(data, tmp_path):
+    search(data, warm_up=0.5, out=tmp_path)
+    for name in ("study.db", "best.json"):
+        (tmp_path / name).unlink()
+    with pytest.raises(OptionError, match="another warm-up; they differ in steps"):
+        search(data, warm_up=0.75, out=tmp_path)
+    study = search(data, warm_up=0.75, out=tmp_path, fresh=True)
+    assert study.warm_up["samples"] == 192
+    assert (tmp_path / "supernet.safetensors.old1").exists()
+
+
 def test_weights_of_a_file_serve_search_rank_and_score(data, tmp_path):
     first = search(data, warm_up=0.5, out=tmp_path / "run")
     file = tmp_path / "run" / "supernet.safetensors"

@@ -1,4 +1,4 @@
-"""How far two measurements of the same thing agree: the ceiling for anything that is to agree with either."""
+"""How far two measurements of the same thing agree: how far either can be trusted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

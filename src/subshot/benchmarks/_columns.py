@@ -12,6 +12,9 @@ from pathlib import Path
 
 from subshot.errors import DataError, MissingDependencyError
 
+# A packed table may grow to this; a small file could otherwise fill the memory.
+_MOST_BYTES = 1 << 30
+
 FORMS = (".csv", ".csv.gz", ".parquet")
 
 _HINT = f"subshot reads tables as {', '.join(FORMS)}: a header line, one row for each architecture."
@@ -82,7 +85,10 @@ def joint_digest(*digests: str) -> str:
 def _csv(path: Path, content: bytes) -> dict[str, list[str]]:
     try:
         if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise DataError(f"{path} unpacks to more than {_MOST_BYTES >> 20:,} MiB.", "Split the table.")
         text = content.decode("utf-8-sig")  # spreadsheets put a mark in front
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is damaged or truncated: {error}.", "Get it again.") from error

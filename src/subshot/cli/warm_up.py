@@ -45,10 +45,13 @@ def warm_up(
     from dataclasses import asdict
 
     from subshot._choice import Choice
+    from subshot._types import Protocol
     from subshot.data import take_batch
     from subshot.report.warm_up import WarmUpProgress
     from subshot.spaces._space import folder_size, get_space, resolve_variant, space_settings
+    from subshot.studies._check import check_protocol
     from subshot.studies._executors import one_thread
+    from subshot.studies._warm import refuse_another
     from subshot.supernets._supernet import make_supernet
     from subshot.supernets.files import load_supernet, save_supernet
     from subshot.supernets.warm_up import WarmUp
@@ -63,11 +66,14 @@ def warm_up(
     size = None if image_size is None else (image_size, image_size)
     batch = take_batch(data, 1, samples="first", seed=seed, image_size=size, folder_size=folder_size(made))
     chosen = resolve_variant(made, variant)
+    said_space = str(Choice(made.name, space_settings(made)))
     if out is None:
-        said = [str(Choice(made.name, space_settings(made))), chosen, asdict(batch.task), batch.digest, asdict(plan)]
+        said = [said_space, chosen, asdict(batch.task), batch.digest, asdict(plan)]
         out = Path("supernets") / f"{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}.safetensors"
+    check_protocol(Protocol(device=device))
     if out.exists():
         _, header = load_supernet(out)
+        refuse_another(out, header["warm_up"], plan, space=said_space, variant=chosen, data=batch.name, task=batch.task)
     else:
         supernet = make_supernet(made, batch.task, variant=chosen, seed=seed).to(device)
         with WarmUpProgress(error_console()) as progress, one_thread():

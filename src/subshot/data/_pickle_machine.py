@@ -6,7 +6,7 @@ in a file are looked up in a list of words (``_pickle_words.py``); every instruc
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Final
 
 from subshot.data._byte_source import ByteSource, Malformed
@@ -215,15 +215,20 @@ class Machine:
     def reduce(self) -> None:
         arguments, word = self._stack.pop(), self._stack.pop()
         if isinstance(word, Word) and word.meaning == "encode" and isinstance(arguments, tuple) and arguments:
-            # A short file could have one long text encoded over and over.
-            self._encoded += len(arguments[0]) if isinstance(arguments[0], str) else 0
-            if self._encoded > self._source.position:
-                raise Malformed("it grows beyond its own size")
+            self._copies(arguments[0] if isinstance(arguments[0], str) else "")
         if isinstance(word, Word) and word.meaning == "set":
             self._sets += 1
             if self._sets > _MOST_SETS:
                 raise Malformed(f"it holds more than {_MOST_SETS:,} sets")
+            if isinstance(arguments, tuple) and arguments and isinstance(arguments[0], list):
+                self._copies(arguments[0])
         self._stack.append(say(word, arguments))
+
+    def _copies(self, content: Sized) -> None:
+        """A short file could have one long text, list or state copied over and over."""
+        self._encoded += len(content)
+        if self._encoded > self._source.position:
+            raise Malformed("it grows beyond its own size")
 
     def new_object(self) -> None:
         arguments, word = self._stack.pop(), self._stack.pop()
@@ -233,6 +238,8 @@ class Machine:
 
     def build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
+        if isinstance(state, dict):
+            self._copies(state)
         give_state(target, state)
 
     def outside(self) -> None:

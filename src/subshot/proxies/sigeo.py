@@ -4,7 +4,7 @@
 
 ZiCo and FR are the proxies of these names on four parts of the batch, L the loss of the last part. All three terms
 stand in the parts, so that other weights need no other look. With both other weights 0 it is ZiCo. ``setting`` takes
-the published weights and readings together, so only it or the options it sets can be given:
+the published weights and readings together; other options that differ from their defaults are refused beside it:
 
     vision       1, 50, 1 with steps between the parts, products summed by layers: after a warm-up, on the benchmarks
     vision_cold  1, 1, 0, else the same: what the authors use without one

@@ -173,19 +173,18 @@ def move_aside(run: Path) -> None:
         StudyError: It is in use, or can't be renamed.
     """
     path = run / "study.db"
-    if not path.exists():
-        return
+    if path.exists():
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                database.execute("BEGIN IMMEDIATE")  # refused while another process writes; also takes in the log
+        except sqlite3.OperationalError as error:
+            raise _explain(path, error) from error
+        except sqlite3.DatabaseError:
+            pass  # damaged, or no study: aside with it
+    plain = ("study.db", "best.json", "supernet.safetensors", "warm_up.safetensors")
+    number = next(n for n in itertools.count(1) if not any((run / f"{name}.old{n}").exists() for name in plain))
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("BEGIN IMMEDIATE")  # refused while another process writes; also takes in the log
-    except sqlite3.OperationalError as error:
-        raise _explain(path, error) from error
-    except sqlite3.DatabaseError:
-        pass  # damaged, or no study: aside with it
-    number = next(n for n in itertools.count(1) if not path.with_name(f"study.db.old{n}").exists())
-    try:
-        plain = ("study.db", "best.json", "supernet.safetensors", "warm_up.safetensors")
         for name, suffix in (*((one, "") for one in plain), ("study.db", "-wal"), ("study.db", "-shm")):
             old = run / f"{name}{suffix}"
             if old.exists():

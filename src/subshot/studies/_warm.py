@@ -1,9 +1,10 @@
 """Weights that were learnt before architectures are compared: who lends them, and how a run gets them."""
 
 import functools
+import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,43 @@ def lender_of(path: Path, space: Space, task: TaskSpec, variant: str) -> tuple[L
     return Lender(str(path.resolve()), header["digest"]), header["warm_up"] or {}
 
 
+def refuse_another(
+    path: Path,
+    history: "Mapping[str, Any] | None",
+    plan: "WarmUp",
+    *,
+    space: str,
+    variant: str,
+    data: str,
+    task: TaskSpec,
+) -> None:
+    """Refuse a supernet that was warmed up in another way than is asked for.
+
+    Raises:
+        OptionError: It was, or it wasn't warmed up at all.
+    """
+    had = (history or {}).get("settings", {})
+    steps = plan.steps(had.get("data samples", 0)) if had else 0
+    wanted = {
+        "space": space,
+        "variant": variant,
+        "task": asdict(task),
+        "data": data,
+        "sampler": str(Choice.parse(plan.sampler)),
+        "images": plan.images,
+        "recipe": asdict(plan.recipe),
+        "seed": plan.seed,
+    }
+    different = [name for name, value in json.loads(json.dumps(wanted)).items() if had.get(name) != value]
+    if (history or {}).get("steps") != steps:
+        different.append("steps")
+    if different:
+        raise OptionError(
+            f"{path} is a supernet of another warm-up; they differ in {', '.join(different)}.",
+            "Choose another file, or delete this one (--fresh moves that of a run aside).",
+        )
+
+
 def warmed(
     plan: "WarmUp",
     data: "DataLike",
@@ -137,4 +175,8 @@ def warmed(
         done = warm_up(supernet, data, plan=plan, checkpoint=folder / CHECKPOINT, on_step=on_step)
         save_supernet(supernet, path, warmed_up=done)
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    return lender_of(path, space, task, variant)
+    lender, history = lender_of(path, space, task, variant)
+    said = str(Choice(space.name, space_settings(space)))
+    name = history.get("settings", {}).get("data", "")  # the study's own settings hold the data's digest
+    refuse_another(path, history, plan, space=said, variant=variant, data=name, task=task)
+    return lender, history
