@@ -209,8 +209,8 @@ def main() -> None:
         "# Leaderboard",
         "",
         "Every figure here is made by one command, `python experiments/leaderboard.py`, under one protocol, with 95 % bootstrap intervals "
-        "over architectures. Parameters and MACs of the scored network come first: a score that is not above them knows nothing "
-        "but size. Published figures stand beside ours where there are any; they come from other networks, batches and sets of "
+        "over architectures. Parameters and MACs of the scored network come first: a score that is not above them orders "
+        "no better than size does. Published figures stand beside ours where there are any; they come from other networks, batches and sets of "
         "architectures, which is what [protocol traps](protocol-traps.md) is about. `log_rank_sum` combines the eight proxies. "
         "More proxies on NAS-Bench-201 and DARTS: [main table](../experiments/results/main_table.md).",
         "",
@@ -230,7 +230,7 @@ def main() -> None:
     else:
         (HERE.parent / "docs" / "leaderboard.md").write_text(text)
         summary = {
-            title: {name: one.to_dict()["rows"] for name, one in report.targets.items()}
+            title: {name: [row.to_dict() for row in one.rows] for name, one in report.targets.items()}
             for title, report in found.items()
         }
         (HERE / "results" / "leaderboard.json").write_text(json.dumps(summary, indent=1) + "\n")
