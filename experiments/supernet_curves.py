@@ -20,11 +20,11 @@ import torch
 from _scores import HERE, data_root
 from main_table import cells
 from rich.progress import Progress
-from warm_up_curves import GRADIENT, LARGE, PATTERN, SMALL, SPACE, VALIDATION, in_parallel, interval, paired, shown
+from warm_up_curves import GRADIENT, LARGE, PATTERN, SMALL, SPACE, VALIDATION, in_parallel, interval, shown, table
 
 import subshot
 from subshot._types import Arch, Protocol, TaskSpec
-from subshot.benchmarks.ranking import highest_mean, kendall, spearman
+from subshot.benchmarks.ranking import spearman
 from subshot.data import load_images
 from subshot.proxies._score import score
 from subshot.supernets.evaluate import evaluate_paths
@@ -36,7 +36,6 @@ WHOLE = 500_000
 LEVELS = {"0 %": 0.0, "0.1 %": 0.001, "1 %": 0.01, "10 %": 0.1, "100 %": 1.0}
 ONE_SHOT = "100 %"
 SEEDS = {"0 %": 3, "0.1 %": 3, "1 %": 3, "10 %": 3, "100 %": 1}
-BASELINES = ("parameters", "macs", "loss", "grad_norm", "validation accuracy", "recalibrated accuracy")
 
 
 @dataclass(frozen=True)
@@ -129,41 +128,10 @@ def read_scores(point: Checkpoint, archs: list[Arch], workers: int) -> dict[str,
 def published(rows: list[dict[str, str]]) -> dict[str, np.ndarray]:
     """Estimates of published supernets for the same cells."""
     with gzip.open(data_root() / "nas-bench" / "nas-bench-201" / "nb201_supernet_estimates.csv.gz", "rt") as file:
-        table = {row["index"]: row for row in csv.DictReader(file)}
-    some = [table.get(row["index"], {}) for row in rows]
-    names = [name for name in next(iter(table.values())) if name not in ("index", "arch_str") and "acc" in name]
+        known = {row["index"]: row for row in csv.DictReader(file)}
+    some = [known.get(row["index"], {}) for row in rows]
+    names = [name for name in next(iter(known.values())) if name not in ("index", "arch_str") and "acc" in name]
     return {name: np.array([float(one.get(name) or "nan") for one in some]) for name in names}
-
-
-def level_table(found: dict[str, np.ndarray], others: dict[str, np.ndarray], truth: np.ndarray) -> list[str]:
-    """Scores of one level by falling correlation, beside differences on the same cells."""
-    heads = [
-        "score",
-        "Spearman",
-        "Kendall",
-        "mean of its ten",
-        *(f"minus {name}" for name in others),
-        "minus itself at 0 %",
-    ]
-    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-    cold = found.pop("__cold__", {})
-    rows = []
-    for name, values in found.items():
-        finite = np.isfinite(values)
-        if finite.sum() < 10 or len(np.unique(values[finite])) == 1:
-            rows.append((-9.0, f"| {name} | {finite.sum()} of {len(values)} have a score |" + " |" * (len(heads) - 2)))
-            continue
-        rho = spearman(values[finite], truth[finite])
-        texts = [
-            f"{name} (baseline)" if name in BASELINES else name,
-            f"{interval(values[finite], truth[finite])}{'' if finite.all() else f' on {finite.sum()}'}",
-            f"{kendall(values[finite], truth[finite]):.3f}",
-            f"{highest_mean(values[finite], truth[finite], 10):.2f}",
-            *(paired(values, other, truth) for other in others.values()),
-            paired(values, cold[name], truth) if name in cold else "-",
-        ]
-        rows.append((rho, f"| {' | '.join(texts)} |"))
-    return [*lines, *(text for _, text in sorted(rows, key=lambda one: -one[0]))]
 
 
 def main() -> None:
@@ -228,13 +196,13 @@ def main() -> None:
     for level in LEVELS:
         for seed in range(SEEDS[level]):
             one = found[level, seed]
-            others = {
-                "one-shot at 100 %": one_shot,
-                "parameters": one["parameters"],
-                "validation accuracy": one["validation accuracy"],
-            }
             cold = found["0 %", seed if seed < SEEDS["0 %"] else 0]
-            lines += ["", f"## {level}, seed {seed}", "", *level_table({**one, "__cold__": cold}, others, truth)]
+            lines += [
+                "",
+                f"## {level}, seed {seed}",
+                "",
+                *table(one, truth, cold, references={"one-shot at 100 %": one_shot}),
+            ]
     (HERE / "results" / "supernet_curves.md").write_text("\n".join(lines) + "\n")
 
 

@@ -220,13 +220,20 @@ BASELINES = (
     "- training loss",
     "- sum of training losses",
     "validation accuracy",
+    "recalibrated accuracy",
     "grad_norm",
 )
 
 
-def table(found: dict[str, np.ndarray], truth: np.ndarray, cold: dict[str, np.ndarray]) -> list[str]:
-    """Every score by falling correlation, beside differences on the same networks."""
-    references = {"parameters": found["parameters"], "validation accuracy": found["validation accuracy"]}
+def table(
+    found: dict[str, np.ndarray],
+    truth: np.ndarray,
+    cold: dict[str, np.ndarray],
+    *,
+    references: dict[str, np.ndarray] | None = None,
+) -> list[str]:
+    """Every score by falling correlation, beside differences on the same networks to references, size and accuracy."""
+    references = (references or {}) | {name: found[name] for name in ("parameters", "validation accuracy")}
     heads = [
         "score",
         "Spearman",
