@@ -82,7 +82,22 @@ def test_non_finite_scores_are_counted_and_left_out():
     kept = np.isfinite(broken)
     found = rank(broken, truth)
     assert (found.archs, found.non_finite) == (57, 3)
-    assert found.kendall == rank(scores[kept], truth[kept]).kendall
+    assert found.kendall.value == rank(scores[kept], truth[kept]).kendall.value
+    assert found.kendall == estimate(broken, truth, kendall)
+
+
+def test_a_score_that_fails_on_the_best_does_not_find_them():
+    truth = np.arange(100.0)
+    blind = np.where(truth < 90, truth, np.nan)
+    found = rank(blind, truth)
+    assert found.spearman.value == pytest.approx(1)
+    # The best 5 % and 10 % of all, not of those with a score.
+    assert found.precision_top5.value == 0
+    assert math.isnan(found.kendall_top10.value)
+    assert (found.top1.value, found.top10_mean.value) == (89, 84.5)
+    # Among the true best ten only five have a score, in their order; 10 of 45 pairs are tied in it.
+    half = rank(np.where(truth < 95, truth, -np.inf), truth)
+    assert half.kendall_top10.value == pytest.approx((10 - 25) / math.sqrt(35 * 45))
 
 
 def test_non_finite_scores_may_take_the_last_place_together():

@@ -45,13 +45,14 @@ class Ranking:
     Attributes:
         spearman: Spearman's rho, ties at their mean rank.
         kendall: Kendall's tau-b.
-        kendall_top10: Kendall's tau-b among the truly best 10 %; NaN below three architectures.
+        kendall_top10: Kendall's tau-b among the truly best 10 % of all; NaN below three architectures.
         kendall_top5: The same among the best 5 %.
         precision_top5: Share of the true best 5 % among the 5 % with the highest scores.
         top1: True value of the architecture with the highest score.
         top10_mean: Mean true value of the ten with the highest scores.
         archs: Architectures with a finite score.
-        non_finite: Architectures without one, which are left out of the statistics.
+        non_finite: Architectures without one. Spearman and Kendall over all leave them out; the statistics of the top
+            place them last, because a score that fails on the best networks doesn't find them.
         spearman_all: Spearman's rho over all, with the non-finite scores tied for the last place.
     """
 
@@ -81,21 +82,22 @@ def rank(scores: np.ndarray, truth: np.ndarray, *, seed: int = 0) -> Ranking:
     """Rank correlations of ``scores`` with ``truth``.
 
     Args:
-        scores: One number per architecture, higher is better; a non-finite one is counted and left out of all but
-            ``spearman_all``.
+        scores: One number per architecture, higher is better; non-finite ones as :class:`Ranking` says.
         truth: What the scores should order, finite, higher is better.
         seed: Seed of the bootstrap.
 
     Raises:
         DataError: Lengths differ, a truth is not finite, or fewer than three finite scores.
     """
-    kept, true, left_out = _finite(scores, truth)
-    resampled = np.array([_statistics(kept[draw], true[draw]) for draw in _draws(len(kept), seed)])
-    values = _statistics(kept, true)
+    scores, truth = _checked(scores, truth)
+    ranks = non_finite_last(scores)
+    resampled = np.array([_statistics(ranks[draw], truth[draw]) for draw in _draws(len(ranks), seed)])
+    values = _statistics(ranks, truth)
     named = zip(STATISTICS, values, resampled.T, strict=True)
     estimates = {name: _estimate(value, several) for name, value, several in named}
-    everything = estimates["spearman"] if not left_out else estimate(non_finite_last(scores), truth, seed=seed)
-    return Ranking(**estimates, archs=len(kept), non_finite=left_out, spearman_all=everything)
+    left_out = int((ranks == 0).sum())
+    everything = estimates["spearman"] if not left_out else estimate(ranks, truth, seed=seed)
+    return Ranking(**estimates, archs=len(ranks) - left_out, non_finite=left_out, spearman_all=everything)
 
 
 def non_finite_last(scores: np.ndarray) -> np.ndarray:
@@ -124,13 +126,18 @@ def estimate(
     Raises:
         DataError: As for :func:`rank`.
     """
-    kept, true, _ = _finite(scores, truth)
-    resampled = np.array([statistic(kept[draw], true[draw]) for draw in _draws(len(kept), seed)])
-    return _estimate(statistic(kept, true), resampled)
+    scores, truth = _checked(scores, truth)
+
+    def of(some: np.ndarray, true: np.ndarray) -> float:
+        finite = np.isfinite(some)
+        return statistic(some[finite], true[finite]) if finite.sum() > 2 else np.nan
+
+    resampled = np.array([of(scores[draw], truth[draw]) for draw in _draws(len(scores), seed)])
+    return _estimate(of(scores, truth), resampled)
 
 
-def _finite(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Checked scores and truth without non-finite scores, and how many these were."""
+def _checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and truth as arrays of equal length, the truth finite, three scores at least too."""
     scores, truth = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if scores.shape != truth.shape or scores.ndim != 1:
         raise DataError(
@@ -138,12 +145,10 @@ def _finite(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarr
         )
     if not np.isfinite(truth).all():
         raise DataError(f"{int((~np.isfinite(truth)).sum())} true values are not finite.", "Leave these rows out.")
-    finite = np.isfinite(scores)
-    if finite.sum() < 3:
-        raise DataError(
-            f"Only {int(finite.sum())} of {len(scores)} scores are finite.", "A ranking needs at least three."
-        )
-    return scores[finite], truth[finite], int((~finite).sum())
+    finite = int(np.isfinite(scores).sum())
+    if finite < 3:
+        raise DataError(f"Only {finite} of {len(scores)} scores are finite.", "A ranking needs at least three.")
+    return scores, truth
 
 
 def _draws(count: int, seed: int) -> Iterator[np.ndarray]:
@@ -152,18 +157,17 @@ def _draws(count: int, seed: int) -> Iterator[np.ndarray]:
     return (rng.integers(count, size=count) for _ in range(_RESAMPLES))
 
 
-def _statistics(scores: np.ndarray, truth: np.ndarray) -> list[float]:
-    """The statistics of a ranking in the order of its fields."""
-    count = len(scores)
+def _statistics(ranks: np.ndarray, truth: np.ndarray) -> list[float]:
+    """The statistics of a ranking in the order of its fields; rank 0 is an architecture without a finite score."""
+    count, finite = len(ranks), ranks > 0
     best = [truth >= np.quantile(truth, 1 - share) for share in (0.1, 0.05)]
     chosen = max(1, round(0.05 * count))
     return [
-        spearman(scores, truth),
-        kendall(scores, truth),
-        *(kendall(scores[some], truth[some]) if some.sum() > 2 else np.nan for some in best),
-        highest_mean(scores, best[1], chosen),
-        highest_mean(scores, truth, 1),
-        highest_mean(scores, truth, min(10, count)),
+        *(f(ranks[finite], truth[finite]) if finite.sum() > 2 else np.nan for f in (spearman, kendall)),
+        *(kendall(ranks[some], truth[some]) if some.sum() > 2 else np.nan for some in best),
+        highest_mean(ranks, best[1], chosen),
+        highest_mean(ranks, truth, 1),
+        highest_mean(ranks, truth, min(10, count)),
     ]
 
 

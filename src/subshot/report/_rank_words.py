@@ -70,7 +70,7 @@ def _left_out(report: RankReport) -> list[str]:
             by_reason.setdefault(f"{count:,} ({reason})", []).append(row.proxy)
     if by_reason:
         shown = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in by_reason.items())
-        lines.append(f"Without a finite score and left out of that row: {shown}.")
+        lines.append(f"Without a finite score, so left out of that row's correlations and last at the top: {shown}.")
     last = [
         f"{row.proxy} {row.ranking.spearman_all.value:.3f}" for row in report.rows if row.ranking and row.non_finite
     ]

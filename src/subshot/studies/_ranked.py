@@ -31,7 +31,7 @@ class RankRow:
         proxy: Name of the proxy, aggregator or column.
         kind: Which of these it is; ``baseline`` for parameters and MACs.
         ranking: The statistics, top values in the target's own unit; ``None`` below three finite scores.
-        non_finite: Architectures without a finite score, which are left out of the statistics.
+        non_finite: Architectures without a finite score; the statistics treat them as :class:`Ranking` says.
         reasons: How many of them for which reason.
         ties: Share of the pairs of finite scores that are equal.
         again: Agreement with the same proxy under another seed; ``None`` where it was not measured.

@@ -125,7 +125,7 @@ def notes(ranked: Ranked) -> Html:
     ]
     if not missing:
         return listing([*lines, "Every architecture has every score."])
-    label = "Architectures without a finite score, which are left out of that row"
+    label = "Architectures without a finite score: left out of that row's correlations, last at the top"
     return joined(
         [
             listing(lines),
