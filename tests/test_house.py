@@ -29,8 +29,9 @@ ORDER = [
     ["supernets"],
     ["strategies"],
     ["studies"],
-    ["report", "export"],
+    ["report", "export", "trackers"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 FRIENDS = {(a, b) for a in ORDER[0] for b in ORDER[0]}

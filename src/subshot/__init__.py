@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from subshot.benchmarks._benchmark import list_benchmarks as list_benchmarks
     from subshot.data import load_images as load_images
     from subshot.errors import SubshotError as SubshotError
+    from subshot.export.winner import export_winner as export_winner
     from subshot.proxies._proxy import get_proxy as get_proxy
     from subshot.proxies._proxy import list_proxies as list_proxies
     from subshot.proxies._score import score as score
@@ -44,12 +45,16 @@ if TYPE_CHECKING:
     from subshot.studies._result import Study as Study
     from subshot.studies.ranking import rank as rank
     from subshot.studies.study import search as search
+    from subshot.studies.training import train as train
     from subshot.supernets._supernet import make_supernet as make_supernet
     from subshot.supernets.evaluate import evaluate_paths as evaluate_paths
     from subshot.supernets.files import load_supernet as load_supernet
     from subshot.supernets.files import save_supernet as save_supernet
     from subshot.supernets.warm_up import WarmUp as WarmUp
     from subshot.supernets.warm_up import warm_up as warm_up
+    from subshot.trackers._tracker import Tracker as Tracker
+    from subshot.trackers._tracker import list_trackers as list_trackers
+    from subshot.trackers._tracker import make_tracker as make_tracker
 
 _HOME = {
     "Arch": "_types",
@@ -63,11 +68,13 @@ _HOME = {
     "Study": "studies._result",
     "SubshotError": "errors",
     "TaskSpec": "_types",
+    "Tracker": "trackers._tracker",
     "Trial": "_types",
     "WarmUp": "supernets.warm_up",
     "aggregate": "aggregators",
     "around": "spaces.around",
     "evaluate_paths": "supernets.evaluate",
+    "export_winner": "export.winner",  # subshot.export is the folder
     "get_aggregator": "aggregators",
     "get_benchmark": "benchmarks._benchmark",
     "get_proxy": "proxies._proxy",
@@ -79,14 +86,17 @@ _HOME = {
     "list_proxies": "proxies._proxy",
     "list_spaces": "spaces._space",
     "list_strategies": "strategies._strategy",
+    "list_trackers": "trackers._tracker",
     "load_images": "data",
     "load_supernet": "supernets.files",
     "make_supernet": "supernets._supernet",
+    "make_tracker": "trackers._tracker",
     "ordered": "spaces.choices",
     "rank": "studies.ranking",
     "save_supernet": "supernets.files",
     "score": "proxies._score",
     "search": "studies.study",
+    "train": "studies.training",
     "warm_up": "supernets.warm_up",
     "when": "spaces.choices",
 }

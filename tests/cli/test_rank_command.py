@@ -47,6 +47,12 @@ def plain(folder, cells):
 
 
 @pytest.fixture
+def stored(plain):
+    """Arguments of a ranking of a column."""
+    return ["rank", "--space", SPACE, "--table", plain.name, "--target", "acc", "--scores", "loss"]
+
+
+@pytest.fixture
 def quick(plain, npz):
     """Arguments of a ranking of a second or less."""
     return ["rank", "--space", SPACE, "--table", plain.name, "--data", npz, "--workers", 1, "--again", 0]
@@ -119,8 +125,8 @@ def test_the_same_command_reads_back_what_is_there(run, quick):
     assert first["run"].startswith("runs")
 
 
-def test_stored_scores(run, quick):
-    done = run(*quick, "--target", "acc", "--scores", "loss", "--json")
+def test_stored_scores(run, stored):
+    done = run(*stored, "--json")
     assert [row["proxy"] for row in done.json["rows"]] == ["loss", "parameters", "macs"]
     assert done.json["rows"][0]["spearman"] == -1
     assert done.json["rows"][0]["top1"] == 80
@@ -253,9 +259,70 @@ def test_bad_input(refused, folder, plain, arguments, expected, monkeypatch):
     assert not (folder / "harmed").exists()
 
 
-def test_a_spreadsheets_table_is_read(run, quick, folder, plain):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--data", "digits"],
+        ["--data", "mnist_sample"],  # as it is by default: given all the same
+        ["--batch-size", 16],
+        ["--samples", "first"],
+        ["--unreal", "none"],
+        ["--image-size", 8],
+        ["--repeats", 2],
+        ["--init", "normal"],
+        ["--bn-mode", "off"],
+        ["--weights", "supernet.safetensors"],
+        ["--again", 50],
+        ["--device", "cpu"],
+        ["--workers", 1],
+        ["--executor", "serial"],
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_stored_scores_take_no_options_of_the_look(refused, stored, options):
+    assert f"{options[0]} too, which would have no effect: no network is built" in refused(*stored, *options)
+
+
+def test_stored_scores_keep_off_another_runs_folder(run, refused, quick, stored, folder):
+    run(*quick, "--target", "acc", "--archs", 5, "--out", "mine")
+    message = refused(*stored, "--out", "mine")
+    assert "mine holds the scores of another run, study.db" in message
+    assert run(*stored, "--out", "mine", "--fresh", "--json").code == 0
+    names = {path.name for path in (folder / "mine").iterdir()} - {"report.html", "report.html.old1"}
+    now, before = {"scores.csv", "rank.json", "report.md"}, {"study.db", "scores.csv", "rank.json", "report.md"}
+    assert names == now | {f"{name}.old1" for name in before}
+
+
+def test_another_question_in_the_same_folder_is_told(run, stored, folder):
+    first = run(*stored)
+    assert "is kept" not in first.out
+    before = (folder / "runs").glob("*/report.md")
+    report = next(before).read_text()
+    assert "is kept" not in run(*stored).out
+    done = run(*stored, "--bands", "params:2")
+    assert "Another result was in that folder and is kept: scores.csv.old1, rank.json.old1, report.md.old1" in done.out
+    (kept,) = (folder / "runs").glob("*/report.md.old1")
+    assert kept.read_text() == report
+
+
+def test_names_do_no_harm_in_markdown(run, folder, plain):
+    _, *rows = plain.read_text().splitlines()
+    plain.write_text("\n".join(['arch,"a|c *c* <b>`c`\n# d",_loss_,word', *rows]))
+    target = "a|c *c* <b>`c`\n# d"
+    run("rank", "--space", SPACE, "--table", plain.name, "--target", target, "--scores", "_loss_", "--bands",
+        "params:2", "--out", "x")  # fmt: skip
+    report = (folder / "x" / "report.md").read_text()
+    assert r"# table.csv: a\|c \*c\* \<b>\`c\` \# d" in report.splitlines()
+    assert report.count(r"| \_loss\_ |") == 3
+    assert "\n# d" not in report
+    picks = [line for line in report.splitlines() if "nor_conv" in line or "none" in line]
+    assert picks
+    assert all(line.replace(r"\~", "").count("~") == 0 for line in picks)
+
+
+def test_a_spreadsheets_table_is_read(run, stored, plain):
     plain.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
-    assert run(*quick, "--target", "acc", "--scores", "loss", "--json").json["archs"] == CELLS
+    assert run(*stored, "--json").json["archs"] == CELLS
 
 
 def test_a_table_of_another_space(refused):

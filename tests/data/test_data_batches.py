@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from subshot.data import batch_from
+from subshot.data import batch_from, take_batch
 from subshot.errors import DataError, OptionError
 
 X = np.random.default_rng(0).normal(size=(10, 3, 4, 4)).astype(np.float32)
@@ -80,3 +80,10 @@ def test_what_is_no_batch(source: object, message: str) -> None:
 def test_no_batch_is_smaller_than_one() -> None:
     with pytest.raises(OptionError, match="given as 0"):
         batch_from(X, 0)
+
+
+def test_classes_that_the_batch_lacks_still_count() -> None:
+    inputs, labels = np.zeros((20, 3, 4, 4), dtype=np.float32), np.arange(20)
+    batch = take_batch((inputs, labels), 4)
+    assert batch.task.outputs == 20
+    np.testing.assert_array_equal(batch.labels, [0, 1, 2, 3])

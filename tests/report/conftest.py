@@ -14,11 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import subshot
+from subshot._types import TaskSpec
 from subshot.benchmarks import ranking
 from subshot.studies.ranking import rank
 from subshot.studies.study import search
+from subshot.supernets._supernet import make_supernet
+from subshot.supernets.files import save_supernet
+from subshot.supernets.warm_up import WarmUp, warm_up
+from subshot.training._recipe import Recipe
+from subshot.training._samples import Samples
+from subshot.training.parts import Parts
+from subshot.training.winner import Candidate, TrainingPlan, train_winner
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE_S = 60
@@ -250,4 +259,115 @@ def stored_run(tmp_path_factory, table):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_RESAMPLES", 20)
         rank(SPACE, table=table, target=["acc", "error"], scores="luck", minimize=None, out=out)
+    return out
+
+
+TASK = TaskSpec.images(3, 8, 8, classes=10)
+
+
+@pytest.fixture(scope="session")
+def bright():
+    """Forty random images of ten classes, and their labels."""
+    return np.random.default_rng(2).normal(size=(40, 3, 8, 8)).astype(np.float32), np.arange(40) % 10
+
+
+@pytest.fixture(scope="session")
+def warm_up_done(tmp_path_factory, bright):
+    """The file of a supernet, and how it was warmed up: twelve steps on eight of forty images each."""
+    supernet = make_supernet(subshot.get_space(SPACE), TASK)
+    plan = WarmUp(share=2.4, recipe=Recipe(batch_size=8))
+    done = warm_up(supernet, tuple(map(torch.tensor, bright)), plan=plan)
+    path = tmp_path_factory.mktemp("supernets") / "digits.safetensors"
+    save_supernet(supernet, path, warmed_up=done)
+    return path, done
+
+
+@pytest.fixture(scope="session")
+def warmed_run(tmp_path_factory, bright, warm_up_done):
+    """The folder of a search for two objectives with weights that were learnt."""
+    out = tmp_path_factory.mktemp("warmed")
+    search(
+        SPACE,
+        data=bright,
+        proxy="swap,nwot",
+        objectives="swap,-macs",
+        strategy="random",
+        budget=20,
+        batch_size=40,
+        weights=warm_up_done[0],
+        out=out,
+    )
+    return out
+
+
+MODEL = """
+import subshot
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+
+    def forward(self, x):
+        return x + self.conv2(self.conv1(x).relu())
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.layer1 = nn.Sequential(Block(), Block())
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.head(self.layer1(self.stem(x).relu()).mean((2, 3)))
+
+
+def mine():
+    torch.manual_seed(0)
+    return subshot.Space.around(Net(), torch.zeros(2, 3, 8, 8))
+"""
+
+
+@pytest.fixture(scope="session")
+def own_space(tmp_path_factory):
+    """The name of a space around a model in a file."""
+    path = tmp_path_factory.mktemp("own") / "a_model_of_mine.py"
+    path.write_text(MODEL)
+    return f"{path}:mine"
+
+
+@pytest.fixture(scope="session")
+def own_run(tmp_path_factory, own_space, bright):
+    """The folder of a search around a model."""
+    out = tmp_path_factory.mktemp("own_run")
+    search(own_space, data=bright, proxy="nwot", strategy="random", budget=20, batch_size=16, out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def train_run(tmp_path_factory, bright):
+    """The folder of a training: two trials, the winner and a baseline."""
+    images, labels = bright
+    whole, space = Samples("bright", "d", labels, images.__getitem__), subshot.get_space(SPACE)
+    parts = Parts(TASK, *(whole.part(np.arange(a, b)) for a, b in ((0, 24), (24, 32), (32, 40))), facts={})
+
+    def candidate(text):
+        built = {"space": SPACE, "arch": text, "variant": "official"}
+        return Candidate(text, lambda: space.build(space.parse(text), TASK), built)
+
+    good = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+    plain = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    out = tmp_path_factory.mktemp("train")
+    train_winner(
+        [candidate(good), candidate(plain)],
+        parts,
+        plan=TrainingPlan(epochs=3, trial_epochs=1, recipe="sgd"),
+        folder=out,
+        baseline=candidate(plain),
+        settings={"space": SPACE},
+    )
     return out

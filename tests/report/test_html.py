@@ -11,18 +11,23 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from subshot._types import Score
 from subshot.errors import MissingDependencyError, StudyError
 from subshot.report import html
+from subshot.report._beside import front_volume, own_model
 from subshot.report._page import PAGES
+from subshot.report._words import seconds
 from subshot.report.pages import rank as rank_page
 from subshot.report.pages import search as search_page
+from subshot.report.pages import train as train_page
 from subshot.report.pages._ranking import read_ranked
-from subshot.report.terminal import magnitude
+from subshot.report.terminal import explain, magnitude
 from subshot.studies._reading import read_study
 from subshot.studies._result import Found
+from subshot.training._tensors import read_tensors, write_tensors
 
 VOID = {"meta", "wbr", "br", "link", "img", "input"}
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>&amp;\"'<b>|_`${7*7}%{x}"
@@ -285,6 +290,143 @@ def check_hostile(text):
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
 
 
+def told_file(path):
+    """The page of a supernet's file."""
+    return Reader(html.write_html(path).read_text(encoding="utf-8"))
+
+
+def test_a_warm_up_is_told_beside_one_shot_training(warm_up_done):
+    path, done = warm_up_done
+    page = told_file(path)
+    assert path.with_suffix(".html").is_file()
+    assert "Warm-up of nasbench201(cells=1, channels=2)" in page.text
+    assert f"12 steps on 96 samples, 240 % of the data, in {seconds(done.seconds)}" in page.text
+    assert f"warm:{done.digest}" in page.text
+    (table,) = page.tables
+    assert table[0] == ["training", "times as much", "time", "MACs forward", "samples", "paths"]
+    # Forty images are there, of which 96 passed.
+    assert [row[0] for row in table[1:]] == ["this warm-up", "one-shot, 1 pass", "one-shot, 50 passes"]
+    assert [row[1] for row in table[1:]] == ["1", "0.417", "20.8"]
+    assert [row[3] for row in table[1:]] == [magnitude(done.macs * share / 96) for share in (96, 40, 2000)]
+    assert [row[4:] for row in table[1:]] == [["96", "12"], ["40", "5"], ["2,000", "250"]]
+    data = page.data("loss")
+    assert data["columns"]["step"] == list(range(1, 13))
+    assert data["columns"]["loss"] == pytest.approx(done.losses, rel=1e-5)
+    assert data["columns"]["smooth"] == pytest.approx(done.losses, rel=1e-5)  # a tenth of twelve is one
+
+
+def test_a_folder_of_supernets_has_a_chapter_each(warm_up_done, tmp_path):
+    path, _ = warm_up_done
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.safetensors").write_bytes(path.read_bytes())
+    (tmp_path / "other.safetensors").write_bytes(b"nothing")
+    page = told(tmp_path)
+    assert page.tags["h1"] == 2
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_supernet_of_an_older_version_has_no_curve(warm_up_done, tmp_path):
+    tensors, header = read_tensors(warm_up_done[0])
+    del header["curve"]
+    write_tensors(tmp_path / "old.safetensors", tensors, header)
+    page = told_file(tmp_path / "old.safetensors")
+    assert "older version" in page.text
+    assert page.tags["figure"] == 0
+
+
+def test_a_file_that_is_no_warm_up_is_refused(warm_up_done, tmp_path):
+    tensors, header = read_tensors(warm_up_done[0])
+    for name, change in (("weights", {"kind": "network"}), ("fresh", {"warm_up": None})):
+        write_tensors(tmp_path / f"{name}.safetensors", tensors, {**header, **change})
+        with pytest.raises(StudyError, match="holds no finished run"):
+            html.write_html(tmp_path / f"{name}.safetensors")
+    write_tensors(tmp_path / "damaged.safetensors", tensors, {**header, "warm_up": {"settings": {}}})
+    with pytest.raises(StudyError, match="can't be told"):
+        html.write_html(tmp_path / "damaged.safetensors")
+
+
+def test_a_search_with_learnt_weights_says_what_they_cost(warmed_run, warm_up_done):
+    page = told(warmed_run)
+    table = next(rows for rows in page.tables if rows[0][0] == "training")
+    assert table[1][4] == "96"
+    assert "unbeaten in swap and MACs" in json.dumps(page.data("front")["views"][0]["traces"])
+
+
+def test_the_hypervolume_is_the_share_of_points_that_are_dominated(warmed_run):
+    study = read_study(warmed_run)
+    volume = front_volume(study)
+    rows = [row for row in study.rows if row.scores["swap"].ok]
+    values = np.array([[row.scores["swap"].value, -row.costs["macs"]] for row in rows])
+    low, high = values.min(axis=0), values.max(axis=0)
+    points = np.random.default_rng(0).uniform(low, high, size=(40_000, 2))
+    covered = (points[:, None] <= values[None]).all(axis=2).any(axis=1).mean()
+    assert volume.share == pytest.approx(covered, abs=0.01)
+    assert volume.reference == {"swap": low[0], "-macs": low[1]}
+    line = next(line for line in explain(study) if "hypervolume" in line)
+    assert f"hypervolume is {volume.share:.3f}" in line
+    assert f"the reference is the worst: swap {low[0]:,.6g}, {magnitude(-low[1])} MACs." in line
+
+
+def test_a_search_of_one_objective_has_no_hypervolume(search_run):
+    study = read_study(search_run)
+    assert front_volume(study) is None
+    assert own_model(study) is None
+    assert "your own model" not in told(search_run).text
+
+
+def test_the_own_model_stands_beside_the_best(own_run):
+    page, study = told(own_run), read_study(own_run)
+    assert study.rows[0].arch == "unchanged"
+    own, place = study.rows[0], [found.arch for found in study.top(20)].index("unchanged") + 1
+    table = next(rows for rows in page.tables if rows[0][0] == "network")
+    assert [row[0] for row in table[1:]] == ["the best", "your own model"]
+    assert table[1][1:4] == [
+        f"{study.best.score.value:,.6g}",
+        *(magnitude(study.best.costs[name]) for name in ("params", "macs")),
+    ]
+    assert table[2][1:] == [
+        f"{own.scores['nwot'].value:,.6g}",
+        *(magnitude(own.costs[name]) for name in ("params", "macs")),
+        str(place),
+        "unchanged",
+    ]
+    data = page.data("front")
+    trace = next(trace for trace in data["views"][0]["traces"] if trace["name"] == "your own model")
+    assert [data["columns"]["architecture"][row] for row in trace["rows"]] == ["unchanged"]
+
+
+def test_an_own_model_without_a_score_says_so(own_run):
+    study = read_study(own_run)
+    rows = (replace(study.rows[0], scores={"nwot": Score.failed("odd")}), *study.rows[1:])
+    best = study.best if study.best.arch != "unchanged" else study.top(2)[1]
+    page = Reader(html.document([search_page.chapter(replace(study, rows=rows, best=best))]))
+    table = next(rows for rows in page.tables if rows[0][0] == "network")
+    assert table[2][1] == "failed"
+    assert table[2][4] == "-"
+    assert "unchanged, is without a score: failed" in page.text
+
+
+def test_a_training_is_told_as_it_was(train_run):
+    page, values = told(train_run), json.loads((train_run / "train.json").read_text())
+    _, _, winner, baseline = values["networks"]
+    full, trials = page.tables
+    assert [row[0] for row in full[1:]] == ["winner", "baseline"]
+    assert [row[2] for row in full[1:]] == [f"{one['test']:.4g}" for one in (winner, baseline)]
+    assert [row[0] for row in trials[1:]] == ["trial", "trial"]
+    assert f"Accuracy {values['value']:.4g} on the test part, after 3 epochs." in page.text
+    data = page.data("training")
+    assert data["columns"]["network"] == ["winner"] * 3 + ["baseline"] * 3
+    assert data["columns"]["metric"] == pytest.approx(winner["validation"] + baseline["validation"], rel=1e-6)
+    assert data["columns"]["trained"] == pytest.approx(winner["losses"] + baseline["losses"], rel=1e-6)
+
+
+def test_several_baselines_have_a_line_each(train_run):
+    values = json.loads((train_run / "train.json").read_text())
+    values["networks"].append(values["networks"][-1])
+    data = Reader(html.document([train_page.chapter(values)])).data("training")
+    assert [trace["name"] for trace in data["views"][0]["traces"]] == ["winner", "baseline", "baseline 2"]
+
+
 def test_odd_bytes_of_a_name_become_question_marks():
     chapter = search_page.Chapter("run \udcff", html.NOTHING, ())
     assert "run ?" in Reader(html.document([chapter])).text
@@ -302,7 +444,7 @@ def test_without_plotly_the_error_says_what_to_install(search_run, monkeypatch, 
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(StudyError, match=r"holds no finished run\. .*search, rank"):
+    with pytest.raises(StudyError, match=r"holds no finished run\. .*search, warm-up, rank"):
         html.write_html(tmp_path)
     with pytest.raises(StudyError, match="There is no folder"):
         html.write_html(tmp_path / "nowhere")

@@ -25,6 +25,21 @@ def rank_page_file(rank_run):
     return html.write_html(rank_run)
 
 
+@pytest.fixture(scope="module")
+def train_page_file(train_run):
+    return html.write_html(train_run)
+
+
+@pytest.fixture(scope="module")
+def warm_up_page_file(warm_up_done):
+    return html.write_html(warm_up_done[0])
+
+
+@pytest.fixture(scope="module")
+def own_page_file(own_run):
+    return html.write_html(own_run)
+
+
 def place_of(browser, figure, trace, point):
     """Where in the window a point of a figure is."""
     return browser.run(
@@ -45,14 +60,23 @@ def text(browser, selector):
 
 
 @pytest.mark.parametrize("phone", [False, True])
-@pytest.mark.parametrize("page", ["search_page_file", "rank_page_file"])
-def test_it_opens_without_errors_and_asks_for_nothing(request, browser, page, phone):
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [
+        ("search_page_file", 2),
+        ("rank_page_file", 2),
+        ("train_page_file", 1),
+        ("warm_up_page_file", 1),
+        ("own_page_file", 2),
+    ],
+)
+def test_it_opens_without_errors_and_asks_for_nothing(request, browser, page, least, phone):
     path = request.getfixturevalue(page)
     browser.open(path, width=390 if phone else 1200, height=844, phone=phone)
     assert browser.errors == []
     assert browser.requests == [path.resolve().as_uri()]
     figures = browser.run("document.querySelectorAll('.chart').length")
-    assert figures >= 2
+    assert figures >= least
     assert browser.run("document.querySelectorAll('.chart .plot .main-svg .scatterlayer').length") == figures
     # Nothing is wider than the screen but tables, which scroll in their own frame.
     assert browser.run("document.documentElement.scrollWidth") == (390 if phone else 1200)
@@ -92,6 +116,60 @@ def test_hovering_and_clicking_show_an_architecture(browser, search_page_file, s
     assert text(browser, f"{detail} code") == study.best.arch
     assert browser.run(f"document.querySelectorAll('{detail} svg rect').length") == 4
     assert f"{study.best.costs['macs']:,}" in text(browser, f"{detail} dl")
+    assert browser.errors == []
+
+
+def test_training_curves_say_their_values(browser, train_page_file, train_run):
+    networks = json.loads((train_run / "train.json").read_text())["networks"]
+    winner, baseline = [one for one in networks if one["role"] != "trial"]
+    browser.open(train_page_file)
+    figure = "figure-0-training"
+    browser.hover(*place_of(browser, figure, 1, 2))
+    label = text(browser, f"#{figure} .hoverlayer")
+    assert label.startswith("baseline")
+    assert "epoch: 3" in label
+    assert f"accuracy: {baseline['validation'][2]:.6g}" in label
+    browser.run(
+        f"""(() => {{
+            const choice = document.querySelector("#{figure} select");
+            choice.value = "1";
+            choice.dispatchEvent(new Event("change"));
+        }})()"""
+    )
+    browser.settle()
+    lines = browser.run(
+        f"document.querySelector('#{figure} .plot').data.map(one => [one.name, one.line.dash, [...one.y]])"
+    )
+    assert [line[:2] for line in lines] == [
+        ["winner, validation", "solid"],
+        ["winner, training", "dot"],
+        ["baseline, validation", "solid"],
+        ["baseline, training", "dot"],
+    ]
+    assert lines[1][2] == pytest.approx(winner["losses"], rel=1e-6)
+    assert browser.run("document.querySelectorAll('.beside svg rect').length") == 4
+    assert browser.errors == []
+
+
+def test_the_loss_of_a_warm_up_says_its_step(browser, warm_up_page_file, warm_up_done):
+    browser.open(warm_up_page_file)
+    figure = "figure-0-loss"
+    browser.hover(*place_of(browser, figure, 0, 6))
+    label = text(browser, f"#{figure} .hoverlayer")
+    assert label.startswith("7")
+    assert f"training loss: {warm_up_done[1].losses[6]:.6g}" in label
+    assert browser.errors == []
+
+
+def test_the_own_model_can_be_looked_at(browser, own_page_file, own_run):
+    study = read_study(own_run)
+    browser.open(own_page_file)
+    figure = "figure-0-front"
+    names = browser.run(f"document.querySelector('#{figure} .plot').data.map(one => one.name)")
+    browser.click(*place_of(browser, figure, names.index("your own model"), 0))
+    assert text(browser, f"#{figure} .detail code") == "unchanged"
+    assert f"{study.rows[0].costs['params']:,}" in text(browser, f"#{figure} .detail dl")
+    assert browser.run(f"document.querySelectorAll('#{figure} .detail svg rect').length") >= 3
     assert browser.errors == []
 
 
@@ -156,8 +234,11 @@ def test_a_click_on_a_head_sorts(browser, rank_page_file):
     assert browser.run("document.querySelectorAll('th[aria-sort]').length") == 1
 
 
-def test_it_prints(browser, rank_page_file, tmp_path):
-    browser.open(rank_page_file)
+@pytest.mark.parametrize(
+    ("page", "pages"), [("rank_page_file", (2, 8)), ("train_page_file", (1, 4)), ("warm_up_page_file", (1, 3))]
+)
+def test_it_prints(request, browser, page, pages, tmp_path):
+    browser.open(request.getfixturevalue(page))
     width = "document.querySelector('.plot svg').clientWidth"
     before = browser.run(width)
     browser.run(f"addEventListener('beforeprint', () => {{ window.printedWidth = {width}; }})")
@@ -168,7 +249,7 @@ def test_it_prints(browser, rank_page_file, tmp_path):
     assert browser.run(width) == before
     content = path.read_bytes()
     assert content.startswith(b"%PDF")
-    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 8
+    assert pages[0] <= len(re.findall(rb"/Type\s*/Page\b", content)) <= pages[1]
     assert browser.errors == []
 
 

@@ -1,5 +1,6 @@
 """Drawings against the architectures they show, and the small functions behind figures against brute force."""
 
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 import subshot
 from subshot._types import Arch
-from subshot.report import drawings, figures
+from subshot.report import _drawn_choices, drawings, figures
+from subshot.report._drawing_rules import CHAINS, GRAPHS
 from subshot.report._markup import Cell, element, joined, name, table
 from subshot.report._words import plain, seconds
 from subshot.spaces._space import SPACES
@@ -63,13 +65,93 @@ def test_other_spaces_have_drawings(space):
     assert {"input", "output"} <= set(nodes(drawn))
 
 
-@pytest.mark.parametrize("space", drawings._RULES)
-def test_every_rule_draws_every_sampled_architecture_on_a_phone(space):
+@pytest.mark.parametrize("space", SPACES)
+def test_every_sampled_architecture_of_every_space_is_drawn_on_a_phone(space):
     found, rng = subshot.get_space(space), np.random.default_rng(1)
     for _ in range(20):
         drawn = drawings.drawing(space, found.format(found.sample(rng)))
         for width in re.findall(r'<svg[^>]* width="(\d+)"', drawn.text):
             assert 20 < int(width) < 640
+        assert "…" not in drawn.text
+
+
+def sides(drawn):
+    return re.findall(r'<text class="end"[^>]*>([^<]*)</text>', drawn.text)
+
+
+def times(drawn):
+    return re.findall(r'<text class="start"[^>]*>× ([^<]*)</text>', drawn.text)
+
+
+def test_a_chain_shows_what_the_genes_say():
+    b0 = "1,3,1,1,6,3,2,1,6,5,2,1,6,3,3,1,6,5,3,1,6,5,4,1,6,3,1,1"  # EfficientNet-B0 (arXiv 1905.11946, table 1)
+    drawn = drawings.drawing("mnasnet", b0)
+    assert nodes(drawn) == [
+        "input",
+        "3x3, expands 1x, gated, 16 wide",
+        "3x3, expands 6x, gated, 24 wide",
+        "5x5, expands 6x, gated, 40 wide",
+        "3x3, expands 6x, gated, 80 wide",
+        "5x5, expands 6x, gated, 112 wide",
+        "5x5, expands 6x, gated, 192 wide",
+        "3x3, expands 6x, gated, 320 wide",
+        "output",
+    ]
+    assert times(drawn) == ["2", "2", "3", "3", "4"]
+    assert [side[-1] == "↓" for side in sides(drawn)] == [False, True, True, True, False, True, False]
+    full = [float(width) for width in re.findall(r'class="full"[^>]* width="([0-9.]+)"', drawn.text)]
+    assert full[-1] == max(full)
+    assert full[-2] / full[-1] == pytest.approx(192 / 320)
+
+
+def test_the_layers_of_transformers_are_drawn():
+    drawn = drawings.drawing("pit", '{"base_dim":32,"mlp_ratio":4,"depth":[2,6,4],"num_heads":[2,4,8]}')
+    assert nodes(drawn)[1:-1] == [f"{heads} heads, {32 * heads} wide, MLP 4x" for heads in (2, 4, 8)]
+    assert times(drawn) == ["2", "6", "4"]
+    layers = {"mlp_ratio": [4.0, 4.0, 3.5, *[4.0] * 9], "num_heads": [3, 3, 3, *[4] * 9]}
+    drawn = drawings.drawing("autoformer", json.dumps({"hidden_dim": 216, "depth": 12, **layers}))
+    assert nodes(drawn)[1:-1] == ["3 heads, MLP 4x", "3 heads, MLP 3.5x", "4 heads, MLP 4x"]
+    assert times(drawn) == ["2", "9"]
+    assert "216 wide" in drawn.text
+
+
+def test_stages_of_choices_are_blocks():
+    space = subshot.get_space("vit")
+    values = space.values(space.sample(np.random.default_rng(0)))
+    drawn = drawings.drawing("vit", " ".join(f"{name}={value}" for name, value in values.items()))
+    assert sides(drawn) == ["stage1", "stage2", "stage3"]
+    assert nodes(drawn)[1:-1] == [
+        f"heads {values[f'stage{place}.heads']}, mlp ratio {values[f'stage{place}.mlp_ratio']}" for place in (1, 2, 3)
+    ]
+    depths = [values[f"stage{place}.depth"] for place in (1, 2, 3)]
+    assert times(drawn) == [str(depth) for depth in depths if depth > 1]
+    assert f"patch {values['patch']}, width {values['width']}" in drawn.text
+
+
+def test_choices_without_an_order_are_their_text():
+    space = subshot.Space({"width": [1, 2], "depth": [1, 2]}, build=lambda width, depth: None)
+    assert _drawn_choices.choices(space, space.sample(np.random.default_rng(0)))[1] == []
+
+
+def test_around_a_model_the_changes_stand_out(own_space):
+    drawn = drawings.drawing(own_space, "stem.kernel=5 layer1.depth=3")
+    marked = re.findall(r'<g class="changed">(.*?)</g>', drawn.text)
+    assert [re.findall(r">([^<]+)</text>", one) for one in marked] == [
+        [next(node for node in nodes(drawn) if "kernel 5 (was 3)" in node), "stem"],
+        ["depth 3 (was 2)", "layer1"],
+    ]
+    # As data flows, although depths are listed first.
+    found = sides(drawn)
+    assert found[:2] == ["stem", "layer1"]
+    assert found.index("layer1.0.conv2") < found.index("layer1.1.conv1")
+    assert "changed" not in drawings.drawing(own_space, "unchanged").text
+
+
+def test_of_many_layers_those_unchanged_are_counted(own_space, monkeypatch):
+    monkeypatch.setattr(_drawn_choices, "_LONG", 3)
+    drawn = drawings.drawing(own_space, "layer1.depth=3")
+    assert nodes(drawn)[2] == "depth 3 (was 2)"
+    assert nodes(drawn)[3].endswith("unchanged")
 
 
 def test_what_is_not_known_is_its_text():
@@ -97,7 +179,7 @@ class Own:
 
 
 def draw_own(edges, monkeypatch):
-    monkeypatch.setattr(drawings, "get_space", lambda name: Own(edges))
+    monkeypatch.setattr(drawings, "_space", lambda name: Own(edges))
     return drawings.drawing("own", "x")
 
 
@@ -115,7 +197,7 @@ def test_a_circle_and_an_empty_graph_are_not_drawn(monkeypatch):
 
 
 def test_spaces_with_a_rule_exist():
-    assert set(drawings._RULES) <= set(SPACES)
+    assert {*GRAPHS, *CHAINS} <= set(SPACES)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))

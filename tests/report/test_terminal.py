@@ -7,6 +7,7 @@ from rich.console import Console
 
 from subshot._types import Score
 from subshot.report.terminal import SearchProgress, magnitude, show_study
+from subshot.studies._reading import read_study
 from subshot.studies._result import Found
 from subshot.studies._store import Row
 from subshot.studies.study import Progress, search
@@ -129,3 +130,17 @@ def test_a_log_file_gets_a_plain_line_every_ten_seconds():
         "search: 210 of 2,000, 10.0/s, best 1,234.5",
         "search: 995 of 2,000, 10.0/s, best 1,234.5",
     ]
+
+
+def test_the_own_model_stands_below_the_best(own_run):
+    study = read_study(own_run)
+    own, place = study.rows[0], [found.arch for found in study.top(20)].index("unchanged") + 1
+    text = shown(study)
+    assert f"Your own model, unchanged, is number {place} of {len(study.top(100))}." in text
+    if place > 5:
+        (line,) = [line for line in text.splitlines() if "unchanged: your own model" in line]
+        assert line.split("│")[1].strip() == str(place)
+        assert magnitude(own.costs["macs"]) in line
+    # A model among the best stands there once.
+    few = replace(study, rows=study.rows[:4])
+    assert "your own model" not in shown(few).replace("Your own model", "")

@@ -266,9 +266,7 @@ def test_ties_are_stated(tmp_path, cells):
         ({"proxies": "swap", "scores": "loss"}, OptionError, "both given"),
         ({"proxies": []}, OptionError, "No proxy was given"),
         ({"proxies": "swpa"}, UnknownNameError, "no proxy named 'swpa'"),
-        ({"scores": "los"}, UnknownNameError, "named 'los'.*Did you mean 'loss'"),
         ({"aggregates": "votes"}, UnknownNameError, "no aggregator named 'votes'"),
-        ({"scores": "loss", "aggregates": "az_nas"}, DataError, "az_nas reads"),
         ({"target": "accuracy"}, UnknownNameError, "named 'accuracy'"),
         ({"archs": 2}, DataError, "at least three"),
         ({"archs": 25}, OptionError, "has 24 to choose from"),
@@ -284,6 +282,19 @@ def test_ties_are_stated(tmp_path, cells):
 def test_what_is_refused_leaves_no_trace(small, tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         subshot.rank(**{**small, **changes}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"scores": "los"}, UnknownNameError, "named 'los'.*Did you mean 'loss'"),
+        ({"scores": "loss", "aggregates": "az_nas"}, DataError, "az_nas reads"),
+    ],
+)
+def test_what_is_refused_of_stored_scores_leaves_no_trace(plain, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        subshot.rank(SPACE, table=plain, target="acc", **changes, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -6,9 +6,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from subshot.errors import DataError, UnknownNameError
+from subshot.supernets import files
 from subshot.supernets._supernet import make_supernet
 from subshot.supernets.files import load_supernet, save_supernet
 from subshot.supernets.warm_up import WarmUp, warm_up
+from subshot.training._header import read_header
 from subshot.training._recipe import Recipe
 from subshot.training._tensors import read_tensors, write_tensors
 
@@ -106,3 +108,32 @@ def test_a_space_that_is_not_here(cells, tmp_path):
     write_tensors(file, tensors, {**header, "space": "somebodys_space"})
     with pytest.raises(UnknownNameError, match="no space named 'somebodys_space'"):
         load_supernet(file)
+
+
+def test_the_header_has_the_losses(cells, data, tmp_path, monkeypatch):
+    file = tmp_path / "supernet.safetensors"
+    done = warm_up(cells, data, plan=WarmUp(samples=7 * 16, recipe=Recipe(batch_size=16)))
+    save_supernet(cells, file, warmed_up=done)
+    curve = read_header(file, "supernet")["curve"]
+    assert curve["step"] == list(range(1, 8))
+    assert curve["loss"] == pytest.approx(done.losses, rel=1e-5)
+    monkeypatch.setattr(files, "_POINTS", 3)
+    save_supernet(cells, file, warmed_up=done)
+    few = read_header(file, "supernet")["curve"]
+    assert few["step"] == [2, 4, 7]
+    assert few["loss"] == pytest.approx(
+        [sum(part) / len(part) for part in (done.losses[:2], done.losses[2:4], done.losses[4:])], rel=1e-5
+    )
+
+
+def test_only_a_supernet_has_a_header(cells, tmp_path):
+    file = tmp_path / "other.safetensors"
+    assert read_header(file, "supernet") is None
+    file.write_bytes(b"no weights")
+    assert read_header(file, "supernet") is None
+    write_tensors(file, {"a": torch.zeros(1)}, {"kind": "network"})
+    assert read_header(file, "supernet") is None
+    save_file({"a": torch.zeros(1)}, file)
+    assert read_header(file, "supernet") is None
+    save_supernet(cells, file)
+    assert read_header(file, "supernet")["curve"] is None

@@ -9,11 +9,15 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from subshot.errors import DataError, MissingDependencyError
 
 # A packed table may grow to this; a small file could otherwise fill the memory.
 _MOST_BYTES = 1 << 30
+_MOST_ROWS = 1 << 14
+# What an empty cell takes at least.
+_CELL_BYTES = 8
 
 FORMS = (".csv", ".csv.gz", ".parquet")
 
@@ -88,7 +92,7 @@ def _csv(path: Path, content: bytes) -> dict[str, list[str]]:
             with gzip.open(io.BytesIO(content)) as file:
                 content = file.read(_MOST_BYTES + 1)
             if len(content) > _MOST_BYTES:
-                raise DataError(f"{path} unpacks to more than {_MOST_BYTES >> 20:,} MiB.", "Split the table.")
+                raise _too_large(path)
         text = content.decode("utf-8-sig")  # spreadsheets put a mark in front
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is damaged or truncated: {error}.", "Get it again.") from error
@@ -124,9 +128,31 @@ def _parquet(path: Path, content: bytes) -> dict[str, list[str]]:
             "Install it with pip install pyarrow, or save the table as CSV.",
         ) from error
     try:
-        table = reader.read_table(io.BytesIO(content))
+        file = reader.ParquetFile(io.BytesIO(content))
+        size = _unpacked_size(file.metadata)
+        if size > _MOST_BYTES:
+            raise _too_large(path)
+        cells: list[list[str]] = [[] for _ in file.schema_arrow.names]
+        # What is said once for many rows takes no room in the file: few rows at a time, and what they take is added up.
+        taken = 0
+        for batch in file.iter_batches(batch_size=min(_MOST_ROWS, max(1, _MOST_BYTES // max(1, size)))):
+            taken += batch.nbytes
+            if taken > _MOST_BYTES:
+                raise _too_large(path)
+            for column, array in zip(cells, batch.columns, strict=True):
+                column.extend("" if cell is None else str(cell) for cell in array.to_pylist())
+        return dict(zip(map(str, file.schema_arrow.names), cells, strict=True))
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these two kinds
         reason = str(error).partition("\n")[0].rstrip(".")
         raise DataError(f"{path} is damaged or no Parquet file: {reason}.", "Get it again.") from error
-    found = {str(name): table.column(i).to_pylist() for i, name in enumerate(table.column_names)}
-    return {name: ["" if cell is None else str(cell) for cell in column] for name, column in found.items()}
+
+
+def _unpacked_size(metadata: Any) -> int:
+    """Bytes of a Parquet file's columns as it says itself, and a few more for every cell."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    encoded = sum(int(group.total_byte_size) for group in groups)
+    return encoded + _CELL_BYTES * int(metadata.num_rows) * int(metadata.num_columns)
+
+
+def _too_large(path: Path) -> DataError:
+    return DataError(f"{path} unpacks to more than {_MOST_BYTES >> 20:,} MiB.", "Split the table.")

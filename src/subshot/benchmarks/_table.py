@@ -215,6 +215,8 @@ def _numbers(name: str, columns: Columns, column: str) -> NDArray[np.float64]:
     for number, cell in enumerate(columns.cells[_known(name, columns, column)], start=1):
         text = cell.strip()
         try:
+            if "_" in text:  # Python's own way to write 10 is a typing error in a table
+                raise ValueError(text)
             values.append(math.nan if text.lower() in _MISSING else float(text))
         except ValueError:
             raise DataError(

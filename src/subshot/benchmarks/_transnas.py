@@ -11,7 +11,10 @@ from functools import partial
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._columns import Columns
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 from subshot.benchmarks._reshape import blanked, side_by_side
+
+_ORIGIN = "https://github.com/yawen-d/TransNASBench and https://github.com/automl/NASLib"
 
 # Scores that could not be computed, in the published files.
 _FAILED = -1e8
@@ -61,7 +64,7 @@ def register(kind: str, count: int, scored: str) -> None:
             f"{count:,} networks trained for four tasks of scenes",
             (whole,),
             facts(source=source, targets=_targets("val", "after the last epoch")),
-            f"Put {whole} below SUBSHOT_DATA: columns arch and, for example, class_scene_val.",
+            how_to_get([whole], columns="columns arch and, for example, class_scene_val", origin=_ORIGIN, space=name),
             prepare=_whole,
         ),
     )
@@ -75,7 +78,7 @@ def register(kind: str, count: int, scored: str) -> None:
                 source=f"{source}; scores of NAS-Bench-Suite-Zero (Krishnakumar et al., 2022)",
                 targets=_targets("val_best_epoch", "of the best epoch"),
             ),
-            f"Put {some} below SUBSHOT_DATA: columns arch, task and val_best_epoch.",
+            how_to_get([some], columns="columns arch, task and val_best_epoch", origin=_ORIGIN, space=name),
             prepare=_scores_of_tasks,
         ),
     )

@@ -6,6 +6,7 @@ the normal and the reduction cell are the same.
 
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 
 _FILE = "darts-cifar10-1000/darts_1000.csv.gz"
 
@@ -22,6 +23,11 @@ BENCHMARKS.register(
             licence="none stated",
             targets={"cifar10_val_acc": TargetFacts("accuracy after 200 epochs", "%", split="validation")},
         ),
-        f"Put {_FILE} below SUBSHOT_DATA: columns genotype and cifar10_val_acc.",
+        how_to_get(
+            [_FILE],
+            columns="columns genotype and cifar10_val_acc",
+            origin="https://github.com/pym1024/SWAP",
+            space="darts",
+        ),
     ),
 )

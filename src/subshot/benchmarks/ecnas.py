@@ -11,6 +11,7 @@ from dataclasses import replace
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._columns import Columns
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 from subshot.benchmarks._reshape import averaged, renamed, side_by_side
 
 _REPEATED = "ec-nas-small-cells/ecnas_3v4v5v.csv.gz"
@@ -42,7 +43,12 @@ def _register(name: str, title: str, file: str, budgets: Sequence[str], licence:
         for split, word in _SPLITS.items()
     }
     facts = TableFacts("nasbench101", "arch", "EC-NAS (Bakhtiarifard et al., 2024)", licence, targets)
-    how = f"Put {file} below SUBSHOT_DATA."
+    how = how_to_get(
+        [file],
+        columns="columns graph_json, epochs, params, nb101_hash, val_acc, test_acc, train_seconds and energy_kwh",
+        origin="https://github.com/PedramBakh/EC-NAS-Bench",
+        space="nasbench101",
+    )
     BENCHMARKS.register(name, Benchmark(name, title, (file,), facts, how, prepare=_budgets))
 
 

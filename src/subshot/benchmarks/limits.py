@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subshot.benchmarks.ranking import Estimate, estimate, highest_mean, spearman
+from subshot.benchmarks.ranking import Estimate, estimate, highest_mean, non_finite_last, spearman
 from subshot.errors import OptionError
 
 _NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?[kmg]?"
 _RANGE = re.compile(rf"(?P<name>.+):\s*(?P<low>{_NUMBER})?\s*-\s*(?P<high>{_NUMBER})?\s*", re.IGNORECASE)
 _BOUND = re.compile(rf"(?P<name>.+?)\s*(?P<sign><=|>=)\s*(?P<bound>{_NUMBER})\s*", re.IGNORECASE)
 _MAGNITUDES = {"k": 1e3, "m": 1e6, "g": 1e9}
-_FORM = "Write params:0.3M-0.6M, params<=1M, or a column of the table in place of params."
+_FORM = (
+    "Write params:0.3M-0.6M, params<=1M, or a column of the table in place of params. Its numbers are finite, from 0 "
+    "on, the lower first; from Python, Limit(column, low, high) also takes negative ones of a column."
+)
+_COUNTED = ("params", "macs")
 
 _CHOICES = 10
 
@@ -34,18 +38,33 @@ class Limit:
         cost: ``params``, ``macs`` or a column of the table.
         low: Least allowed; ``None`` for no such end.
         high: Most allowed.
+
+    Raises:
+        OptionError: An end that is not finite, a negative one of ``params`` or ``macs``, or ends in the wrong order.
     """
 
     cost: str
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        given = f"The limit of {self.cost} was given as low={self.low}, high={self.high}."
+        for end in (self.low, self.high):
+            if end is None:
+                continue
+            if not math.isfinite(end):
+                raise OptionError(given, "An end is a finite number, or None where there is no such end.")
+            if end < 0 and self.cost in _COUNTED:
+                raise OptionError(given, f"{self.cost} are counted: give numbers from 0 on.")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise OptionError(given, "Give the lower end first.")
+
     @classmethod
     def parse(cls, text: str) -> "Limit":
         """Read ``params:0.3M-0.6M``, ``params:0.3M-``, ``params<=0.6M`` or ``params>=0.3M``.
 
         Raises:
-            OptionError: The text is none of these, or its ends are in the wrong order.
+            OptionError: The text is none of these, or its ends are as they can't be.
         """
         bound = _BOUND.fullmatch(text.strip())
         if bound is not None:
@@ -94,7 +113,7 @@ class BandRow:
         score: Its name.
         spearman: Rank correlation with the true values there; ``None`` below three finite scores.
         top1: True value of the highest score, the mean over those that share it.
-        top10_mean: Mean true value of the ten highest, or of all where there are fewer.
+        top10_mean: Mean true value of the ten highest, or of all where there are fewer; without a finite score is last.
         picks: Positions of the architectures that share the highest score; none without a finite score.
         archs: Architectures inside with a finite score.
     """
@@ -189,7 +208,7 @@ def band(
     Args:
         limit: The limit.
         costs: Cost of each architecture, (N,), NaN where it is unknown.
-        scores: N scores each, higher is better; non-finite ones are never chosen.
+        scores: N scores each, higher is better; non-finite ones come last.
         truth: N true values in their own unit, finite.
         minimize: Whether low true values are good.
         seed: Seed of the intervals.
@@ -218,14 +237,14 @@ def _row(
     finite = np.flatnonzero(np.isfinite(scores))
     if not len(finite):
         return BandRow(name, None, math.nan, math.nan, (), 0)
-    kept, true = scores[finite], truth[finite]
-    found = estimate(kept, sign * true, spearman, seed=seed) if len(finite) > 2 else None
+    kept, ranks = scores[finite], non_finite_last(scores)
+    found = estimate(scores, sign * truth, spearman, seed=seed) if len(finite) > 2 else None
     picks = places[finite[kept == kept.max()]]
     return BandRow(
         name,
         found,
-        highest_mean(kept, true, 1),
-        highest_mean(kept, true, min(_CHOICES, len(kept))),
+        highest_mean(ranks, truth, 1),
+        highest_mean(ranks, truth, min(_CHOICES, len(ranks))),
         tuple(int(place) for place in picks),
         len(finite),
     )

@@ -12,6 +12,7 @@ from dataclasses import replace
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._columns import Columns
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 from subshot.benchmarks._reshape import averaged, renamed, stacked
 
 _SCORED = "nas-bench-101/nb101_nbsuitezero_partial.csv.gz"
@@ -49,7 +50,13 @@ BENCHMARKS.register(
                 for split, word in (("val", "validation"), ("test", "test"))
             },
         ),
-        f"Put {_SCORED} and {_ORIGINAL} below SUBSHOT_DATA.",
+        how_to_get(
+            [_SCORED, _ORIGINAL],
+            columns="parts of the benchmark with the column nb101_hash",
+            origin="https://github.com/google-research/nasbench",
+            archive="nasbench_only108.tfrecord",
+            target="cifar10_test_108",
+        ),
         prepare=_cells,
     ),
 )

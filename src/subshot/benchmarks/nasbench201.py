@@ -1,7 +1,7 @@
 """NAS-Bench-201 / NATS-Bench topology: 15,625 cells trained on three data sets (arXiv 2001.00326, 2009.00437).
 
 Columns ``DATA_PART_EPOCHS``. ``test_200`` are means of all training runs: use these for claims about test accuracy.
-``valid_200`` is one run. The runs of CIFAR-10 are in the table one by one, so its noise ceiling is known.
+``valid_200`` is one run. The runs of CIFAR-10 are in the table one by one, so it is known how far two of them agree.
 
 The two tables with scores have the thirteen of NAS-Bench-Suite-Zero (arXiv 2210.03230) for the 9,445 cells without dead
 operations, under the names of that suite.
@@ -15,6 +15,7 @@ Further columns of all three, from their own files where these are here: ``hw_DA
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._facts import TableFacts, TargetFacts
 from subshot.benchmarks._further import Further
+from subshot.benchmarks._how_to_get import how_to_get
 
 _ACCURACY = "nas-bench-201/nb201_accuracy.csv.gz"
 _PARTS = {"valid": "validation", "test": "test"}
@@ -39,6 +40,10 @@ _FACTS = TableFacts(
     targets=_TARGETS,
 )
 
+# Of the topology space.
+_NATS = "https://github.com/D-X-Y/NATS-Bench"
+_SUITE = "https://github.com/automl/NASLib/tree/zerocost"
+
 _FURTHER = (
     Further("nas-bench-201/nb201_hw_nas_bench.npz", "hw_", missing=-1),
     Further("nas-bench-201/nb201_help_latency.npz", "help_"),
@@ -54,7 +59,13 @@ BENCHMARKS.register(
         "15,625 trained cells, three data sets, 12 and 200 epochs",
         (_ACCURACY,),
         _FACTS,
-        f"Put {_ACCURACY} below SUBSHOT_DATA: columns arch_str and, for example, cifar10_test_200.",
+        how_to_get(
+            [_ACCURACY],
+            columns="columns index, arch_str and, for example, cifar10_test_200",
+            origin=_NATS,
+            archive="NATS-tss-v1_0-3ffb9-simple",
+            target="cifar10_test_200",
+        ),
         key="index",
         further=_FURTHER,
     ),
@@ -69,7 +80,13 @@ for _data in ("cifar10", "imagenet16"):
             f"the 9,445 live cells with thirteen published scores on {_data}",
             (_ACCURACY, _scores),
             _FACTS,
-            f"Put {_ACCURACY} and {_scores} below SUBSHOT_DATA, joined by their column index.",
+            how_to_get(
+                [_ACCURACY, _scores],
+                columns="joined by their column index",
+                origin=_SUITE,
+                archive="zc_nasbench201.json",
+                target=f"{_data}_val_accuracy",
+            ),
             key="index",
             further=_FURTHER,
         ),

@@ -5,6 +5,7 @@ With twelve scores of NAS-Bench-Suite-Zero (arXiv 2210.03230) and the seconds th
 
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 
 _FILE = "nas-bench-301/nb301_nbsuitezero_partial.csv.gz"
 
@@ -23,6 +24,12 @@ BENCHMARKS.register(
                 "surrogate_val_accuracy": TargetFacts("accuracy predicted by a surrogate", "%", split="validation")
             },
         ),
-        f"Put {_FILE} below SUBSHOT_DATA: columns compact and surrogate_val_accuracy.",
+        how_to_get(
+            [_FILE],
+            columns="columns compact and surrogate_val_accuracy",
+            origin="https://github.com/automl/NASLib/tree/zerocost",
+            archive="zc_nasbench301.json",
+            target="cifar10_val_accuracy",
+        ),
     ),
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._columns import Columns
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 from subshot.benchmarks._reshape import averaged
 
 _FILE = "nas-bench-bert/nbbert.csv.gz"
@@ -56,6 +57,11 @@ BENCHMARKS.register(
             },
         ),
         prepare=_rows,
-        how_to_get=f"Put {_FILE} below SUBSHOT_DATA: columns nas_config_json, hidden_size and, for example, glue_avg.",
+        how_to_get=how_to_get(
+            [_FILE],
+            columns="columns nas_config_json, hidden_size and, for example, glue_avg",
+            origin="https://github.com/aaronserianni/training-free-nas",
+            space="flexibert",
+        ),
     ),
 )

@@ -12,6 +12,7 @@ from functools import partial
 from subshot.benchmarks._benchmark import BENCHMARKS, Benchmark
 from subshot.benchmarks._columns import Columns
 from subshot.benchmarks._facts import TableFacts, TargetFacts
+from subshot.benchmarks._how_to_get import how_to_get
 from subshot.benchmarks._reshape import marked, side_by_side, where
 
 _FILE = "nas-bench-suite-zero-9x/nbsz_9x.csv.gz"
@@ -44,7 +45,12 @@ for _space, (_own, _mark, _count) in _SPACES.items():
                 licence="Apache-2.0",
                 targets={f"{data}_val": TargetFacts("accuracy", "%", split="validation") for data in _DATA},
             ),
-            f"Put {_FILE} below SUBSHOT_DATA.",
+            how_to_get(
+                [_FILE],
+                columns="columns space, dataset, arch, val and scores",
+                origin="https://github.com/automl/NASLib/tree/zerocost",
+                space=_space,
+            ),
             prepare=partial(_rows, space=_own, mark=_mark),
         ),
     )

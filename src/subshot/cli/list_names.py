@@ -13,16 +13,19 @@ _Listing = tuple[list[tuple[str, ...]], tuple[str, ...]]
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="spaces, proxies, aggregators, strategies, benchmarks or data.")],
+    kind: Annotated[
+        str, typer.Argument(help="spaces, proxies, aggregators, strategies, benchmarks, trackers or data.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """List the spaces, proxies, aggregators, strategies, benchmarks or data sets by name."""
+    """List the spaces, proxies, aggregators, strategies, benchmarks, trackers or data sets by name."""
     kinds = {
         "spaces": _spaces,
         "proxies": _proxies,
         "aggregators": _aggregators,
         "strategies": _strategies,
         "benchmarks": _benchmarks,
+        "trackers": _trackers,
         "data": _data,
     }
     if kind not in kinds:
@@ -87,6 +90,12 @@ def _strategies() -> _Listing:
         info = STRATEGIES.get(name)
         rows.append((name, info.paper, ", ".join(f"{key}={value}" for key, value in info.defaults.items())))
     return rows, ("strategy", "paper", "options")
+
+
+def _trackers() -> _Listing:
+    from subshot.trackers._tracker import list_trackers
+
+    return [(name,) for name in list_trackers()], ("tracker",)
 
 
 def _data() -> _Listing:

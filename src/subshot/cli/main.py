@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from subshot import __version__
-from subshot.cli import convert, data, export, list_names, profile, rank, report, score, search, train, warm_up
+from subshot.cli import convert, data, export, list_names, profile, rank, report, score, search, status, train, warm_up
 from subshot.cli._output import error_console
 from subshot.errors import SubshotError
 
@@ -34,6 +34,7 @@ app.command("export")(export.export)
 app.command("warm-up")(warm_up.warm_up)
 app.command("rank")(rank.rank)
 app.command("report")(report.report)
+app.command("status")(status.status)
 app.command("list")(list_names.list_names)
 app.command("data")(data.data)
 app.command("convert")(convert.convert)

@@ -24,6 +24,7 @@ from subshot.cli._output import error_console, print_json, result_console
 
 
 def rank(
+    context: typer.Context,
     table: Annotated[
         str, typer.Option("--table", help="A registered table, or a .csv, .csv.gz or .parquet.", show_default=False)
     ],
@@ -90,7 +91,8 @@ def rank(
     bn_mode: BatchNormMode = "batch",
     weights: Weights = None,
     again: Annotated[
-        int, typer.Option("--again", min=0, help="Networks to score with a second seed, for the noise ceiling.")
+        int,
+        typer.Option("--again", min=0, help="Networks to score with a second seed: does a proxy agree with itself?"),
     ] = 50,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -106,13 +108,18 @@ def rank(
 ) -> None:
     """Rank proxies against a table of trained architectures.
 
-    Correlations and the quality of first choices with 95 % intervals, beside parameters, MACs and the noise ceiling.
-    The same settings continue an unfinished run. The run folder gets the scores of every architecture and a report.
+    Correlations and the quality of first choices with 95 % intervals, beside parameters, MACs and how far two training
+    seeds agree. The same settings continue an unfinished run. The run folder gets the scores of every architecture and
+    a report; another result in it is set aside.
     """
     from subshot.report.html import plotly_is_there, write_html
     from subshot.report.ranking import RankingProgress, show_ranking, write_report
+    from subshot.studies.ranking import LOOK, refuse_look
     from subshot.studies.ranking import rank as run_rank
 
+    if scores:
+        # Also those given as they are by default, which the library can't tell from those that weren't given.
+        refuse_look([f"--{name.replace('_', '-')}" for name in LOOK if _given(context, name)])
     with RankingProgress(error_console()) as progress:
         report = run_rank(
             space,
@@ -139,7 +146,7 @@ def rank(
             again=again,
             seed=seed,
             device=device,
-            workers=workers or (usable_cores() if device == "cpu" else 1),
+            workers=workers or (usable_cores() if device == "cpu" and not scores else 1),
             executor=executor,
             out=out if out is not None else lambda digest: Path("runs") / digest,
             fresh=fresh,
@@ -151,3 +158,9 @@ def rank(
     if as_json:
         print_json(report.to_dict())
     show_ranking(report, result_console(as_json=as_json))
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands in the command."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -10,10 +10,18 @@ from subshot.cli._output import print_json, result_console
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, which a search or a ranking has left.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that a search, a ranking or a training has left, or the file of a warm-up.", show_default=False
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Write report.html into a run folder: figures, tables, protocol and costs in one file that needs no network."""
+    """Write report.html into a run folder: figures, tables, protocol and costs in one file that needs no network.
+
+    That of a supernet's file stands beside it, under the same name.
+    """
     from subshot.report.html import write_html
 
     path = write_html(run)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subshot.cli._command import KeptCommand
 from subshot.cli._options import (
     BatchNormMode,
     BatchSize,
@@ -32,6 +33,7 @@ from subshot.cli._options import (
     usable_cores,
 )
 from subshot.cli._output import error_console, print_json, result_console
+from subshot.cli._tracking import Tracker, together
 from subshot.errors import InfeasibleError
 
 _INFEASIBLE: dict[str, Any] = {
@@ -99,6 +101,7 @@ def search(
         Path | None, typer.Option("--out", help="Run folder.", show_default="runs/<hash of the settings>")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; an old run is moved aside.")] = False,
+    tracker: Tracker = None,
     as_json: Json = False,
 ) -> None:
     """Search a space for the network with the best score, inside limits.
@@ -109,51 +112,56 @@ def search(
     from subshot.report.html import plotly_is_there, write_html
     from subshot.report.terminal import SearchProgress, show_study
     from subshot.studies.study import search as run_search
+    from subshot.trackers._tracker import make_tracker
 
+    kept = KeptCommand("search", budget=budget)
     try:
-        with SearchProgress(error_console()) as progress:
-            study = run_search(
-                space,
-                data=data,
-                proxy=proxy,
-                objectives=objectives,
-                strategy=strategy,
-                budget=budget,
-                max_params=max_params,
-                max_macs=max_macs,
-                max_peak_bytes=max_peak_bytes,
-                max_latency_ms=max_latency_ms,
-                latency=latency,
-                latency_file=latency_file,
-                latency_table=latency_table,
-                latency_column=latency_column,
-                variant=variant,
-                trained_variant=trained_variant,
-                batch_size=batch_size,
-                samples=samples,
-                unreal=unreal,
-                image_size=None if image_size is None else (image_size, image_size),
-                repeats=repeats,
-                init=init,
-                bn_mode=bn_mode,
-                warm_up=warm_up,
-                weights=weights,
-                seed=seed,
-                device=device,
-                workers=workers or (usable_cores() if device == "cpu" else 1),
-                executor=executor,
-                out=out if out is not None else lambda digest: Path("runs") / digest,
-                fresh=fresh,
-                on_progress=progress.update,
-                on_warm_up=progress.warm_up,
-            )
+        with make_tracker(tracker or ()) as tracked:
+            with SearchProgress(error_console()) as progress:
+                study = run_search(
+                    space,
+                    data=data,
+                    proxy=proxy,
+                    objectives=objectives,
+                    strategy=strategy,
+                    budget=budget,
+                    max_params=max_params,
+                    max_macs=max_macs,
+                    max_peak_bytes=max_peak_bytes,
+                    max_latency_ms=max_latency_ms,
+                    latency=latency,
+                    latency_file=latency_file,
+                    latency_table=latency_table,
+                    latency_column=latency_column,
+                    variant=variant,
+                    trained_variant=trained_variant,
+                    batch_size=batch_size,
+                    samples=samples,
+                    unreal=unreal,
+                    image_size=None if image_size is None else (image_size, image_size),
+                    repeats=repeats,
+                    init=init,
+                    bn_mode=bn_mode,
+                    warm_up=warm_up,
+                    weights=weights,
+                    seed=seed,
+                    device=device,
+                    workers=workers or (usable_cores() if device == "cpu" else 1),
+                    executor=executor,
+                    out=out if out is not None else lambda digest: Path("runs") / digest,
+                    fresh=fresh,
+                    on_start=together(kept.on_start, tracked.on_start),
+                    on_progress=together(kept.on_progress, progress.update, tracked.on_progress),
+                    on_warm_up=together(kept.on_warm_up, progress.warm_up, tracked.on_warm_up),
+                )
+            if study.run is not None and plotly_is_there():
+                write_html(study.run)
+            tracked.finish(study)
     except InfeasibleError as error:
         if not as_json:
             raise
         print_json(_INFEASIBLE | {"error": {"message": error.message, "hint": error.hint}})
         raise typer.Exit(2) from error
-    if study.run is not None and plotly_is_there():
-        write_html(study.run)
     if as_json:
         print_json(study.to_dict())
     show_study(study, result_console(as_json=as_json))

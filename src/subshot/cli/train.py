@@ -2,21 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from subshot.cli._command import KeptCommand
 from subshot.cli._options import Device, Json, Seed
 from subshot.cli._output import add_row, error_console, number, print_json, result_console, table
-from subshot.errors import DataError, StudyError
+from subshot.cli._tracking import Tracker, together
 
 if TYPE_CHECKING:
-    from subshot._types import TaskSpec
     from subshot.report._progress import ProgressLine
-    from subshot.studies._result import Study
-    from subshot.training.winner import Candidate, Training, TrainProgress
-
-_NONE, _AUTO = "none", "auto"
+    from subshot.training.winner import Training, TrainProgress
 
 
 def train(
@@ -40,7 +37,7 @@ def train(
             help="Network to train alongside: FILE.py:FUNCTION, SPACE:ARCH, timm:NAME, torchvision:NAME; 'none'; "
             "'auto' for the model that the space was made around.",
         ),
-    ] = _AUTO,
+    ] = "auto",
     teacher: Annotated[
         str | None, typer.Option("--teacher", help="Trained network to learn from: FILE.py:FUNCTION, timm:NAME ...")
     ] = None,
@@ -54,6 +51,7 @@ def train(
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    tracker: Tracker = None,
     as_json: Json = False,
 ) -> None:
     """Train the best network of a search, and judge it on data that nothing was chosen by.
@@ -61,102 +59,42 @@ def train(
     The same command continues a training that was interrupted, and ends with the same weights.
     """
     from subshot.report._progress import ProgressLine
-    from subshot.studies._reading import read_study
-    from subshot.training.parts import parts_from
-    from subshot.training.winner import TrainingPlan, train_winner
+    from subshot.report.html import plotly_is_there, write_html
+    from subshot.studies.training import train as run_train
+    from subshot.trackers._tracker import make_tracker
 
-    study = read_study(run)
-    if study.best is None:
-        raise StudyError(f"The search in {run} found no network with a score.", "Search again, with other limits.")
-    task = _task(study)
-    candidates = [_of_space(study, found.arch, task) for found in study.top(top)]
-    plan = TrainingPlan(
-        epochs=epochs, trial_epochs=trial_epochs, patience=patience, recipe=recipe, seed=seed, device=device
-    )
-    beside = _baseline(study, baseline, task, seed, without=candidates)
-    taught = None if teacher is None else _named(teacher, task, seed).make()
-    parts = parts_from(data or _data_of(study), task, seed=seed, validation=validation, limit=samples)
-    started = time.perf_counter()
-    with ProgressLine(error_console(), "train") as line:
-        training = train_winner(
-            candidates,
-            parts,
-            plan=plan,
-            folder=run,
-            baseline=beside,
-            teacher=taught,
-            settings={"teacher": teacher, "space": str(study.settings["space"]), "validation": validation},
-            on_progress=lambda state: _show(line, state),
-        )
+    started, kept = time.perf_counter(), KeptCommand("train")
+    with make_tracker(tracker or ()) as tracked:
+        with ProgressLine(error_console(), "train") as line:
+
+            def on_progress(progress: "TrainProgress") -> None:
+                kept.on_progress(progress)
+                _show(line, progress)
+
+            training = run_train(
+                run,
+                epochs=epochs,
+                top=top,
+                trial_epochs=trial_epochs,
+                patience=patience,
+                recipe=recipe,
+                baseline=baseline,
+                teacher=teacher,
+                data=data,
+                validation=validation,
+                max_samples=samples,
+                seed=seed,
+                device=device,
+                on_start=together(kept.on_start, tracked.on_start),
+                on_progress=on_progress,
+                on_epoch=tracked.on_epoch if tracker else None,
+            )
+        if plotly_is_there():
+            write_html(run)
+        tracked.finish(training)
     if as_json:
         print_json(training.to_dict())
     _tell(training, as_json=as_json, seconds=time.perf_counter() - started)
-
-
-def _task(study: "Study") -> "TaskSpec":
-    """What the networks of the search were built for."""
-    import dataclasses
-
-    from subshot._types import TaskSpec
-    from subshot.spaces._space import get_space
-
-    shape, outputs = study.protocol.input_shape, int(study.settings["classes"])
-    own = get_space(str(study.settings["space"])).task
-    if len(shape) == 3:
-        return TaskSpec.images(*shape, classes=outputs)
-    return TaskSpec(tuple(dataclasses.replace(spec, shape=shape) for spec in own.inputs), outputs)
-
-
-def _of_space(study: "Study", text: str, task: "TaskSpec") -> "Candidate":
-    from subshot.spaces._space import get_space
-    from subshot.training.winner import Candidate
-
-    name, variant = str(study.settings["space"]), str(study.settings["trained_variant"])
-    space = get_space(name)
-    built = {"space": name, "arch": text, "variant": variant}
-    return Candidate(text, lambda: space.build(space.parse(text), task, variant=variant), built)
-
-
-def _baseline(
-    study: "Study", wanted: str, task: "TaskSpec", seed: int, *, without: "list[Candidate]"
-) -> "Candidate | None":
-    """The network to compare with; a space around a user's model has that model."""
-    from subshot.spaces._space import get_space
-
-    if wanted == _NONE:
-        return None
-    if wanted != _AUTO:
-        return _named(wanted, task, seed)
-    space = get_space(str(study.settings["space"]))
-    start: Any = getattr(space, "start", None)
-    text = None if start is None else space.format(start)
-    return None if text is None or text in [one.text for one in without] else _of_space(study, text, task)
-
-
-def _named(target: str, task: "TaskSpec", seed: int) -> "Candidate":
-    """A network that a text names, as for ``subshot score``."""
-    from subshot.spaces._space import SPACES, get_space
-    from subshot.studies.targets import _kind, _network
-    from subshot.training.winner import Candidate
-
-    kind, rest = _kind(target)
-    if kind.partition("(")[0] in SPACES:
-        space = get_space(kind)
-        arch = space.parse(rest)
-        built = {"space": kind, "arch": space.format(arch), "variant": space.variants[0]}
-        return Candidate(target, lambda: space.build(arch, task), built)
-    return Candidate(target, lambda: _network(kind, rest, task, seed))
-
-
-def _data_of(study: "Study") -> str:
-    from subshot.data import DATASETS
-
-    name = study.protocol.data
-    if name not in DATASETS:
-        raise DataError(
-            f"The search looked at {name!r}, which is no registered data set.", "Say where the data is: --data PATH."
-        )
-    return name
 
 
 def _show(line: "ProgressLine", progress: "TrainProgress") -> None:

@@ -47,7 +47,8 @@ def warm_up(
     from subshot._choice import Choice
     from subshot._types import Protocol
     from subshot.data import take_batch
-    from subshot.report.warm_up import WarmUpProgress
+    from subshot.report.html import plotly_is_there, write_html
+    from subshot.report.warm_up import WarmUpProgress, warm_up_cost
     from subshot.spaces._space import folder_size, get_space, resolve_variant, space_settings
     from subshot.studies._check import check_protocol
     from subshot.studies._executors import one_thread
@@ -92,4 +93,10 @@ def warm_up(
         add_row(shown, name, number(cost.get(name), 4))
     console = result_console(as_json=False)
     console.print(shown)
-    console.print(f"Supernet: {out}. Use it: --weights {out}", markup=False, highlight=False, soft_wrap=True)
+    lines = [f"Supernet: {out}. Use it: --weights {out}"]
+    if cost:
+        lines.insert(0, warm_up_cost(cost))
+    if plotly_is_there():
+        lines.append(f"Report: {write_html(out)}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

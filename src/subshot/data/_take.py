@@ -99,7 +99,9 @@ def _real_batch(
         some = found.select(chosen)
         return TakenBatch(found.name, samples, some.inputs, some.labels, found.task(), some.digest)
     own, labels = batch_from(data, batch_size)
-    return TakenBatch("given", "given", own, labels, _task(own, labels), digest(own, labels))
+    # Where all labels are at hand they say how many classes there are; a batch may lack the last ones.
+    known = batch_from(data)[1] if isinstance(data, tuple) else labels
+    return TakenBatch("given", "given", own, labels, _task(own, known), digest(own, labels))
 
 
 def _read(

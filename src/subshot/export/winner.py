@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ FOLDER = "export"
 _TOLERANCE = 1e-4
 
 
-def export_winner(run: Path, *, format: str) -> Exported:
+def export_winner(run: "str | os.PathLike[str]", *, format: str = "safetensors") -> Exported:
     """Write the trained network of a run folder into its folder ``export``.
 
     ``onnx`` gives ``network.onnx``; ``torch`` a program of ``torch.export``, ``network.pt2``; ``safetensors`` the
@@ -46,6 +47,7 @@ def export_winner(run: Path, *, format: str) -> Exported:
     """
     if format not in FORMATS:
         raise OptionError(f"There is no format {format!r}.", f"Use one of {', '.join(FORMATS)}.")
+    run = Path(run)
     weights = run / WEIGHTS
     if not weights.is_file():
         raise StudyError(f"{run} has no trained network.", f"Train the winner first: subshot train {run}.")

@@ -49,7 +49,8 @@ def part_gradients(
         labels: Labels of the batch.
         loss: Loss of (output, labels); cross-entropy if not given.
         parts: How many.
-        rate: Of a step of plain gradient descent that all parameters take after each part; they are put back.
+        rate: Of a step of plain gradient descent that all parameters take after each part, but for frozen ones; they
+            are put back.
 
     Raises:
         NetworkError: The batch is too small, labels aren't by sample, or the loss can't be differentiated.
@@ -64,6 +65,8 @@ def part_gradients(
     losses: list[float] = []
     with torch.inference_mode(False), torch.enable_grad(), _put_back(network, moving=rate != 0):
         layers = weight_layers(network)
+        # Before gradients are let flow to frozen weights too: these have gradients, and stay where they are.
+        moving = [one for one in network.parameters() if one.requires_grad] if rate else []
         found: list[list[Tensor | None]] = []
         for part in range(parts):
             cut = slice(part * size, (part + 1) * size)
@@ -72,7 +75,6 @@ def part_gradients(
             with cached(), differentiable(weights_of(layers)):
                 output = network(own[""]) if "" in own else network(**own)
                 weights = weights_of(layers)
-                moving = [one for one in network.parameters() if one.requires_grad] if rate else []
                 value = loss_value(output, labels[cut], loss, weights)
                 gradients, _ = first_order(value, [*weights, *moving], [], retain=False)
             found.append(gradients[: len(weights)])

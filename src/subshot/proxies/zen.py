@@ -4,7 +4,9 @@
 
 F is the last feature map, x and e are Gaussian noise, all convolution and linear weights are N(0, 1). The last feature
 map is what the global pooling in front of the head is given: the last pooling of whole images whose result doesn't go
-back into maps, as that of a squeeze-and-excitation gate does; a network without one has no score.
+back into maps, as that of a squeeze-and-excitation gate does; a network without one has no score. A pooling is
+recognised where one call does it: adaptive or average pooling, ``mean`` or ``amax`` of (S, C, H, W). Written by hand in
+several steps (``x.mean(3).mean(2)``, ``x.flatten(2).mean(2)``) or as a sum it isn't, and there is no score either.
 The second sum puts back what batch norm scales away. No data and no labels. Cost: two forward passes of its own, since
 it draws its own weights; the protocol's initialisation and images don't matter, its batch size does little.
 
@@ -50,7 +52,10 @@ def zen(evidence: "Evidence", *, variance: str = "batch") -> Reading:
     pair = evidence.noise
     assert pair is not None
     if pair.difference is None:
-        reason = "no global pooling in front of a head was seen, so there is no last feature map"
+        reason = (
+            "no global pooling in front of a head was recognised (one call of adaptive or average pooling, mean or "
+            "amax), so there is no last feature map"
+        )
         return Reading(math.nan, not_applicable=reason)
     if pair.difference == 0:
         return Reading(math.nan, not_applicable="the feature map before pooling doesn't depend on the input")

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from subshot.benchmarks.limits import Band, BandRow
+from subshot.report._markdown import plain
 from subshot.studies._ranked import RankReport
 
 _LEGEND = (
@@ -57,11 +58,16 @@ def bands_markdown(report: RankReport) -> list[str]:
         return []
     lines = ["## Inside limits", "", _LEGEND.replace("'<'", "*worse*"), ""]
     for band in report.bands:
-        lines += [f"**{_title(band)}**", "", "| proxy | Spearman | first | mean of ten | pick |", f"|{' --- |' * 5}"]
+        lines += [
+            f"**{plain(_title(band))}**",
+            "",
+            "| proxy | Spearman | first | mean of ten | pick |",
+            f"|{' --- |' * 5}",
+        ]
         for row in _sorted(band.rows):
             worse = " *worse*" if band.worse_than_random(row) else ""
-            pick = _pick(row, report.texts).replace("|", "\\|")
-            cells = [row.score, _spearman(row), f"{_value(row.top1)}{worse}", _value(row.top10_mean), pick]
+            pick = plain(_pick(row, report.texts))
+            cells = [plain(row.score), _spearman(row), f"{_value(row.top1)}{worse}", _value(row.top10_mean), pick]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return lines

@@ -47,7 +47,7 @@ class PageKind:
 
     Attributes:
         name: Of the command that leaves such runs.
-        found_in: Whether a folder holds such a run; looks, and reads little.
+        found_in: Whether a folder holds such a run, or a file is one; looks, and reads little.
         chapters: Reads the run and tells it.
         place: Chapters of one page stand by rising place.
     """

@@ -1,4 +1,4 @@
-"""A ranking in sentences: what was ranked, the ceilings, and what was left out."""
+"""A ranking in sentences: what was ranked, how far true values and scores agree with themselves, what was left out."""
 
 import numpy as np
 
@@ -30,16 +30,16 @@ def facts(report: RankReport) -> list[str]:
 
 
 def notes(report: RankReport) -> list[str]:
-    """Ceilings, ties and what was left out."""
+    """How far true values and scores agree with themselves, ties and what was left out."""
     lines = []
-    ceiling = report.truth_ceiling
-    if ceiling is not None:
+    seeds = report.truth_ceiling
+    if seeds is not None:
         lines.append(
-            f"Noise ceiling: two training seeds agree with Spearman {ceiling.spearman} and Kendall {ceiling.kendall} "
-            f"({ceiling.archs:,} architectures with two)."
+            f"Agreement of two training seeds: Spearman {seeds.spearman} and Kendall {seeds.kendall} "
+            f"({seeds.archs:,} architectures with two). {_reach(seeds.spearman.value)}"
         )
     else:
-        lines.append("Noise ceiling of the true values: unknown, the table has no single training seeds.")
+        lines.append("Agreement of two training seeds: unknown, the table has no single ones.")
     again = [row for row in report.rows if row.again is not None]
     if again:
         shown = ", ".join(f"{row.proxy} {row.again.spearman.value:.3f}" for row in again if row.again)
@@ -48,6 +48,14 @@ def notes(report: RankReport) -> list[str]:
     if tied:
         lines.append(f"Pairs with equal scores: {', '.join(tied)}.")
     return [*lines, *_left_out(report)]
+
+
+def _reach(agreement: float) -> str:
+    """What a perfect score could reach: both of the two runs that were compared are noisy, and it isn't."""
+    if not 0 < agreement <= 1:
+        return "They don't agree, so these true values tell nothing."
+    root = f"{np.sqrt(agreement):.3f}"
+    return f"A perfect score reaches about the square root, Spearman {root}, against one run, and more against a mean."
 
 
 def protocol(report: RankReport) -> str:

@@ -1,29 +1,22 @@
-"""Architectures as drawings: nodes down a line and operations on arcs beside it, narrow enough for a phone.
+"""Architectures as drawings: cells as graphs, stages as chains.
 
-A space that has ``edges(arch)`` is drawn by it; the rules for those here that have none stand below. Where there is
-neither, an architecture is its text.
+A space that has ``edges(arch)`` is drawn by it, one of named choices by their names; the rules for the others here are
+in ``_drawing_rules.py``. Where there is none, an architecture is its text.
 """
 
-import html
-import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from subshot._types import Arch
 from subshot.errors import SubshotError
+from subshot.report._draw_chain import chain
+from subshot.report._draw_graph import Edge, graph
+from subshot.report._drawing_rules import CHAINS, GRAPHS
+from subshot.report._drawn_choices import choices
 from subshot.report._markup import Html, element, joined
+from subshot.spaces._chosen_space import ChosenSpace
 from subshot.spaces._space import Space, get_space
-
-# Source, target, operation; the operation is empty where nodes are the operations.
-Edge = tuple[str, str, str]
-
-_LETTER = 7.0  # width of a letter, about
-_BOX = 26
-_STEP = {True: 74, False: 50}  # between nodes, by whether operations stand on the edges
-_FIRST_ARC, _NEXT_ARC = 34, 25  # how far arcs reach out, by the nodes they pass
-_LONGEST_NAME = 40
-_MOST_NODES = 60
 
 
 @runtime_checkable
@@ -43,179 +36,30 @@ def drawing(space: str, text: str) -> Html | None:
         text: The architecture.
     """
     try:
-        found = get_space(space)
-        edges = _edges(found, found.parse(text))
+        found = _space(space)
+        drawn = _figures(found, found.parse(text))
     except SubshotError:  # a space of the user's own, which this process hasn't registered
         return None
-    cells = [_cell(name, several) for name, several in edges.items()]
-    drawn = [cell for cell in cells if cell is not None]
-    return element("div", *drawn, attributes={"class": "drawing"}) if drawn and len(drawn) == len(cells) else None
+    whole = [figure for figure in drawn if figure is not None]
+    return element("div", *whole, attributes={"class": "drawing"}) if whole and len(whole) == len(drawn) else None
 
 
-def _edges(space: Space, arch: Arch) -> Mapping[str, Sequence[Edge]]:
+# One around a model runs that model when it is made, and a page draws many architectures.
+@functools.lru_cache(maxsize=4)
+def _space(name: str) -> Space:
+    return get_space(name)
+
+
+def _figures(space: Space, arch: Arch) -> list[Html | None]:
     if isinstance(space, Drawable):
-        return space.edges(arch)
-    rule = _RULES.get(space.name)
-    return rule(arch) if rule else {}
-
-
-def _nasbench201(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    from subshot.spaces import nasbench201
-
-    return _four_nodes(arch, nasbench201.EDGES, nasbench201.OPERATIONS)
-
-
-def _transnas_micro(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    from subshot.spaces import transnas_micro
-
-    return _four_nodes(arch, transnas_micro.EDGES, transnas_micro.OPERATIONS)
-
-
-def _four_nodes(
-    arch: Arch, edges: Sequence[tuple[int, int]], operations: Sequence[str]
-) -> Mapping[str, Sequence[Edge]]:
-    names = ("input", "1", "2", "output")
-    found = [
-        (names[source], names[node], operations[code]) for (node, source), code in zip(edges, arch.genes, strict=True)
-    ]
-    return {"Cell": found}
-
-
-def _darts(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    from subshot.spaces._genotype import OPERATIONS
-
-    names = ("cell before last", "last cell", "2", "3", "4", "5")
-    return {
-        title: [
-            *((names[source], names[pair // 2 + 2], OPERATIONS[code]) for pair, (code, source) in enumerate(cell)),
-            *((name, "output", "") for name in names[2:]),
-        ]
-        for title, cell in zip(("Normal cell", "Reduction cell"), arch.genes, strict=True)
-    }
-
-
-def _nasbench101(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    from subshot.spaces._model_spec import OPERATIONS
-
-    edges, codes = arch.genes
-    inner = [f"{place}: {OPERATIONS[code]}" for place, code in enumerate(codes, start=1)]
-    names = ("input", *inner, "output")
-    return {"Cell": [(names[source], names[vertex], "") for source, vertex in edges]}
-
-
-def _transnas_macro(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    words = {1: "as before", 2: "twice as wide", 3: "half the size", 4: "twice as wide, half the size"}
-    return _chain("Modules", [words[digit] for digit in arch.genes])
-
-
-def _nasbench_macro(arch: Arch) -> Mapping[str, Sequence[Edge]]:
-    from subshot.spaces.nasbench_macro import LAYERS
-
-    known = [LAYERS[code] for code in arch.genes]
-    return _chain(
-        "Layers", ["identity" if one is None else f"block {one[0]}x{one[0]}, expands {one[1]}x" for one in known]
-    )
-
-
-def _chain(title: str, words: Sequence[str]) -> Mapping[str, Sequence[Edge]]:
-    names = ["input", *(f"{place}: {word}" for place, word in enumerate(words, start=1)), "output"]
-    return {title: [(first, second, "") for first, second in itertools.pairwise(names)]}
-
-
-_RULES: Mapping[str, Callable[[Arch], Mapping[str, Sequence[Edge]]]] = {
-    "nasbench201": _nasbench201,
-    "transnas_micro": _transnas_micro,
-    "darts": _darts,
-    "nasbench101": _nasbench101,
-    "transnas_macro": _transnas_macro,
-    "nasbench_macro": _nasbench_macro,
-}
-
-
-def _cell(title: str, edges: Sequence[Edge]) -> Html | None:
-    """One graph; ``None`` if it is empty, too large, or has a circle."""
-    names = _in_order(edges)
-    if not names or len(names) > _MOST_NODES:
-        return None
-    place = {name: number for number, name in enumerate(names)}
-    step = _STEP[any(label for _, _, label in edges)]
-    half = {name: max(_BOX, _LETTER * len(_short(name)) + 16) / 2 for name in names}
-    labels: dict[tuple[str, str], list[str]] = {}
-    for source, target, label in edges:
-        labels.setdefault((source, target), []).append(label)
-    lines: list[str] = []
-    words: list[str] = []  # above all lines, which are interrupted there
-    left, right = -max(half.values()), max(half.values())
-    for (source, target), several in labels.items():
-        text = " + ".join(filter(None, several))
-        line, word, low, high = _edge(text, place[source], place[target], half[source], half[target], step)
-        look = "none" if text == "none" else "named" if text or step == _STEP[False] else ""
-        lines.append(f'<g class="{look}">{line}</g>')
-        words.append(f'<g class="{look}">{word}</g>' if word else "")
-        left, right = min(left, low), max(right, high)
-    boxes = [_box(name, half[name], place[name] * step) for name in names]
-    width, height = math.ceil(right - left) + 8, (len(names) - 1) * step + _BOX + 8
-    box = f"{math.floor(left) - 4} {-_BOX // 2 - 4} {width} {height}"
-    plain = "; ".join(f"{source} to {target}{f': {label}' if label else ''}" for source, target, label in edges)
-    svg = element(
-        "svg",
-        Html("".join([*lines, *boxes, *words])),
-        attributes={"viewBox": box, "width": str(width), "height": str(height), "role": "img", "aria-label": plain},
-    )
-    return element("figure", element("figcaption", title), svg)
-
-
-def _edge(
-    text: str, start: int, end: int, half_start: float, half_end: float, step: int
-) -> tuple[str, str, float, float]:
-    """An arrow, its operation, and how far they reach to the left and to the right."""
-    passed = end - start
-    shown = _escaped(_short(text))
-    width = _LETTER * len(_short(text))
-    y0, y1 = start * step, end * step
-    middle = (y0 + y1) / 2
-    if passed == 1:
-        end_y = y1 - _BOX / 2
-        line = f'<path d="M0 {y0 + _BOX / 2:g}V{end_y - 5:g}"/><path class="tip" d="M0 {end_y:g}l-4 -7h8z"/>'
-        label = f'<text y="{middle + 4:g}">{shown}</text>' if text else ""
-        return line, label, -width / 2, width / 2
-    # Arcs around the same middle pass an even number of nodes more or less: every other pair changes sides.
-    side = 1 if passed % 4 in (2, 3) else -1
-    bend = side * (max(half_start, half_end) + (_FIRST_ARC + _NEXT_ARC * (passed - 2)) / 0.75)
-    x0, x1 = side * half_start, side * (half_end + 5)
-    apex = (x0 + x1) / 8 + 0.75 * bend
-    line = f'<path d="M{x0:g} {y0:g}C{bend:.4g} {y0:g} {bend:.4g} {y1:g} {x1:g} {y1:g}"/>'
-    tip = f'<path class="tip" d="M{side * half_end:g} {y1:g}l{7 * side} -4v8z"/>'
-    start_of = "start" if side > 0 else "end"
-    label = f'<text class="{start_of}" x="{apex + 4 * side:.4g}" y="{middle + 4:g}">{shown}</text>' if text else ""
-    reach = apex + side * (width + 6)
-    return f"{line}{tip}", label, min(reach, 0), max(reach, 0)
-
-
-def _box(name: str, half: float, y: int) -> str:
-    frame = f'<rect x="{-half:g}" y="{y - _BOX / 2:g}" width="{2 * half:g}" height="{_BOX}" rx="6"/>'
-    return f'{frame}<text class="node" y="{y + 4}">{_escaped(_short(name))}</text>'
-
-
-def _in_order(edges: Sequence[Edge]) -> list[str]:
-    """Nodes so that every edge leads down, else as they come; empty if a circle makes that impossible."""
-    names = list(dict.fromkeys(name for source, target, _ in edges for name in (source, target)))
-    before = {name: {source for source, target, _ in edges if target == name} for name in names}
-    ordered: list[str] = []
-    while len(ordered) < len(names):
-        ready = next((one for one in names if one not in ordered and before[one].issubset(ordered)), None)
-        if ready is None:
-            return []
-        ordered.append(ready)
-    return ordered
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
-
-
-def _escaped(text: str) -> str:
-    return html.escape(text, quote=False)
+        return [graph(title, edges) for title, edges in space.edges(arch).items()]
+    if space.name in GRAPHS:
+        return [graph(title, edges) for title, edges in GRAPHS[space.name](arch).items()]
+    if space.name in CHAINS:
+        return [chain(*CHAINS[space.name](arch))]
+    if isinstance(space, ChosenSpace):
+        return [chain(*choices(space, arch))]
+    return []
 
 
 def with_text(space: str, text: str) -> Html:

@@ -15,7 +15,7 @@ from subshot.report._markup import Html
 MOST_POINTS = 5_000
 
 # Told apart by colour-blind readers and in grey print (Okabe and Ito).
-GREY, BLUE, ORANGE, GREEN = "#8d99a6", "#0072b2", "#d55e00", "#009e73"
+GREY, BLUE, ORANGE, GREEN, PURPLE = "#8d99a6", "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 
 Column = Sequence[float | None] | Sequence[str]
 
@@ -57,7 +57,7 @@ class Trace:
         name: In the legend.
         x: Name of a column.
         y: Name of a column.
-        mode: Points, a line with right angles, or points with intervals.
+        mode: Points, a line with right angles, a line from point to point, or points with intervals.
         colour: Of points and line.
         size: Diameter of points, in pixels.
         rows: Which rows of the columns; all if not given.
@@ -65,19 +65,21 @@ class Trace:
         low: Column of lower ends of intervals.
         high: Column of upper ends.
         opacity: Of the points.
+        dashed: Whether a line is broken.
     """
 
     name: str
     x: str
     y: str
-    mode: Literal["points", "steps", "intervals"] = "points"
+    mode: Literal["points", "steps", "line", "intervals"] = "points"
     colour: str = BLUE
     size: int = 7
     rows: tuple[int, ...] | None = None
-    symbol: Literal["circle", "diamond", "star"] = "circle"
+    symbol: Literal["circle", "diamond", "square", "star"] = "circle"
     low: str = ""
     high: str = ""
     opacity: float = 1.0
+    dashed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

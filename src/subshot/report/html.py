@@ -17,7 +17,7 @@ from subshot.report._markup import NOTHING, Html, element, embedded, joined, par
 from subshot.report._markup import name as breakable
 from subshot.report._page import PAGES, Chapter, Section
 from subshot.report.figures import Figure
-from subshot.studies._ranked import write_whole
+from subshot.studies._files import write_whole
 
 FILE = "report.html"
 
@@ -30,20 +30,26 @@ def plotly_is_there() -> bool:
 def write_html(run: Path) -> Path:
     """Write ``report.html`` into a run folder, with the chapters of each kind of run that it holds.
 
+    Args:
+        run: The folder; or the file of a supernet, whose report stands beside it under the same name.
+
     Raises:
-        StudyError: The folder holds no run, what it holds can't be read, or the file can't be written.
+        StudyError: There is no run, what there is can't be read, or the file can't be written.
         MissingDependencyError: plotly isn't installed.
     """
-    if not run.is_dir():
-        raise StudyError(f"There is no folder {run}.", "Name the folder that a search or a ranking has left.")
+    if not run.exists():
+        raise StudyError(
+            f"There is no folder or file {run}.",
+            "Name the folder that a search, a ranking or a training has left, or the file of a warm-up.",
+        )
     kinds = sorted((PAGES.get(name) for name in PAGES), key=lambda kind: kind.place)
     found = [kind for kind in kinds if kind.found_in(run)]
     if not found:
         raise StudyError(
             f"{run} holds no finished run.",
-            f"Name a folder that one of these commands has left: {', '.join(kind.name for kind in kinds)}.",
+            f"Name what one of these commands has left: {', '.join(kind.name for kind in kinds)}.",
         )
-    path = run / FILE
+    path = run / FILE if run.is_dir() else run.with_suffix(".html")
     write_whole(path, document([chapter for kind in found for chapter in kind.chapters(run)]))
     return path
 

@@ -1,4 +1,4 @@
-"""A ranking in the terminal and as Markdown: statistics with intervals, baselines, ceilings, and what was left out."""
+"""A ranking in the terminal and as Markdown: statistics with intervals, baselines, seeds, and what was left out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,11 @@ from rich.table import Table
 
 from subshot.benchmarks.ranking import Estimate
 from subshot.report._bands import bands_markdown, show_bands
+from subshot.report._markdown import plain
 from subshot.report._progress import ProgressLine
 from subshot.report._rank_words import LEGEND, facts, label, notes, protocol
-from subshot.studies._ranked import RankReport, RankRow, write_whole
+from subshot.studies._files import write_whole
+from subshot.studies._ranked import RankReport, RankRow
 
 if TYPE_CHECKING:
     from subshot.studies.ranking import RankProgress
@@ -76,6 +78,9 @@ def show_ranking(report: RankReport, console: Console) -> None:
     if report.run is not None:
         where = f"Run folder: {report.run} (report.md with all intervals, scores.csv, rank.json)"
         console.print(f"[dim]{escape(where)}[/]", highlight=False, soft_wrap=True)
+    if report.set_aside:
+        where = f"Another result was in that folder and is kept: {', '.join(report.set_aside)}"
+        console.print(escape(where), highlight=False, soft_wrap=True)
 
 
 def _rows(report: RankReport, *, width: int) -> Table:
@@ -98,9 +103,9 @@ def markdown(report: RankReport) -> str:
 def _chapter(report: RankReport) -> list[str]:
     head = ["proxy", *_TITLES.values(), "no score", "Spearman with these last", "ties", "second seed", "s per network"]
     lines = [
-        f"# {report.table.name}: {report.table.target}",
+        f"# {plain(f'{report.table.name}: {report.table.target}')}",
         "",
-        *[f"- {line}" for line in facts(report)],
+        *[f"- {plain(line)}" for line in facts(report)],
         "",
         _row(head),
         _row(["---"] * len(head)),
@@ -118,13 +123,15 @@ def _chapter(report: RankReport) -> list[str]:
         "equal scores; a second seed is the Spearman correlation of a score with itself under other weights and "
         "another batch; seconds are those of the look that served a score, shared with all scores of the same look.",
         "",
-        *[f"- {line}" for line in notes(report)],
+        *[f"- {plain(line)}" for line in notes(report)],
         "",
         *bands_markdown(report),
-        f"Protocol: {protocol(report)}.",
+        plain(f"Protocol: {protocol(report)}."),
         "",
-        f"Source of the table: {report.table.facts.source or 'not stated'}. "
-        f"Licence: {report.table.facts.licence or 'not stated'}. Digest {report.table.digest}.",
+        plain(
+            f"Source of the table: {report.table.facts.source or 'not stated'}. "
+            f"Licence: {report.table.facts.licence or 'not stated'}. Digest {report.table.digest}."
+        ),
         "",
     ]
 
@@ -177,5 +184,4 @@ def _digits(name: str, value: float) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(map(plain, cells))} |"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from subshot.report._beside import front_volume, own_model
 from subshot.report._progress import ProgressLine
 from subshot.report.warm_up import show_training, warm_up_cost
 
@@ -70,12 +71,20 @@ def _table(study: "Study", top: "list[Found]", *, width: int) -> Table:
     for rank, found in enumerate(top, start=1):
         costs = [magnitude(found.costs[name]) for name in ("params", "macs")]
         rows.append([str(rank), f"{found.score.value:,.6g}", *costs])
+    own = own_model(study)
+    beside = own is not None and own.arch not in [found.arch for found in top]
+    if own is not None and beside:
+        shown = f"{own.score.value:,.6g}" if own.score.ok else own.score.status
+        rows.append([str(own.rank or "-"), shown, *(magnitude(own.costs[name]) for name in ("params", "macs"))])
     # What the numbers and frames leave is the architecture's; below, the best one stands in full.
     taken = sum(max(len(row[i]) for row in [list(numbers), *rows]) + 3 for i in range(len(numbers))) + 4
-    for row, found in zip(rows, top, strict=True):
+    for row, found in zip(rows[: len(top)], top, strict=True):
         room = max(20, width - taken)
         text = found.arch if len(found.arch) <= room else f"{found.arch[: room - 1]}…"
         table.add_row(*row, escape(text))
+    if own is not None and beside:
+        table.add_section()
+        table.add_row(*rows[-1], f"{escape(own.arch)}: your own model")
     return table
 
 
@@ -100,6 +109,17 @@ def explain(study: "Study") -> list[str]:
     if len(study.front) > 1:
         compared = unbeaten_in(study.objectives)
         lines.append(f"{len(study.front)} of them are unbeaten in {compared} together (see best.json).")
+    volume = front_volume(study)
+    if volume is not None:
+        corner = ", ".join(_point(name, value) for name, value in volume.reference.items())
+        lines.append(
+            f"The front's hypervolume is {volume.share:.3f} of what lies between the worst and the best values "
+            f"evaluated; the reference is the worst: {corner}."
+        )
+    own = own_model(study)
+    if own is not None:
+        place = f"number {own.rank:,} of {len(scored):,}" if own.rank else f"without a score: {own.score.status}"
+        lines.append(f"Your own model, unchanged, is {place}.")
     if study.latency is not None:
         lines.append(latency_checked(study.latency))
     if study.warm_up:
@@ -121,6 +141,11 @@ def unbeaten_in(objectives: Sequence[str]) -> str:
     first = "score" if tuple(objectives[1:]) == tuple(words) else objectives[0]
     shown = [first, *(words.get(name, name) for name in objectives[1:])]
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _point(name: str, value: float) -> str:
+    words = {"-params": "parameters", "-macs": "MACs"}
+    return f"{magnitude(-value)} {words[name]}" if name in words else f"{name} {value:,.6g}"
 
 
 def latency_checked(latency: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Search inside limits: a space that only yields architectures whose costs are low enough.
 
-Costs are checked before anything is scored, and no strategy has to know about limits.
+Costs are checked before anything is scored, and no strategy has to know about limits. Nor about where the user starts
+from: the ``start`` of a space is the first sample, if it is inside.
 """
 
 import math
@@ -42,6 +43,13 @@ class LimitedSpace:
         self._counted = {"params", "macs"} >= set(limits.bounds)
         self._patience = _PATIENCE if self._counted else _PATIENCE // 10
         self._listed: list[Arch] | None = None
+        self._drawn = False
+
+    @property
+    def start(self) -> Arch | None:
+        """The architecture that the space says a search begins with; ``None`` without one, or if it is outside."""
+        start: Arch | None = getattr(self._space, "start", None)
+        return start if start is not None and self.inside(start) else None
 
     def inside(self, arch: Arch) -> bool:
         """Whether the architecture meets every limit."""
@@ -58,9 +66,15 @@ class LimitedSpace:
     def sample(self, rng: np.random.Generator) -> Arch:
         """Draw until an architecture is inside; a small space is listed if that takes long.
 
+        The first sample of all is the space's start, if it has one.
+
         Raises:
             InfeasibleError: None of many was; the nearest is named.
         """
+        if not self._drawn:
+            self._drawn = True
+            if (start := self.start) is not None:
+                return start
         if self._listed:
             return self._listed[int(rng.integers(len(self._listed)))]
         return self._redraw(

@@ -89,6 +89,11 @@ def _drive(space: Moves, study: Any, group: int, rng: np.random.Generator) -> Pa
     if len(code.shapes) > 1:
         choices["shape"] = module.distributions.CategoricalDistribution(code.shapes)
     known: set[Arch] = set()
+    start: Arch | None = getattr(space, "start", None)
+    if start is not None:  # samplers wish by themselves, and would never hear of it
+        wish = code.choices(start)
+        if all(key in choices and value in choices[key].choices for key, value in wish.items()):
+            study.enqueue_trial(wish)
     while True:
         asked = []
         for _ in range(group):

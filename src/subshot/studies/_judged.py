@@ -1,4 +1,4 @@
-"""Scores and true values to a report: statistics, ceilings, and what happens inside limits."""
+"""Scores and true values to a report: statistics, seeds compared, and what happens inside limits."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,14 +1,15 @@
-"""The result of a ranking: a row for each proxy, the noise ceilings, and the files of the run folder."""
+"""The result of a ranking: a row for each proxy, how far seeds agree, and the files of the run folder."""
 
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ from subshot.benchmarks._table import Table
 from subshot.benchmarks.limits import Band
 from subshot.benchmarks.ranking import STATISTICS, Ranking
 from subshot.errors import StudyError, UnknownNameError
+from subshot.studies._files import write_whole
+
+# What a finished ranking leaves in its folder, beside the store; the report's writers add the last two.
+RESULTS: Final = ("scores.csv", "rank.json", "report.md", "report.html")
 
 Kind = Literal["proxy", "baseline", "aggregate", "column"]
 
@@ -81,6 +86,7 @@ class RankReport:
         run: The run folder, if there is one.
         bands: How the scores do inside limits, in the order asked for.
         others: Reports of the further targets, which the same scores are ranked against.
+        set_aside: New names of files of another result that were in the run folder.
     """
 
     rows: tuple[RankRow, ...]
@@ -101,6 +107,7 @@ class RankReport:
     run: Path | None
     bands: tuple[Band, ...] = ()
     others: "tuple[RankReport, ...]" = ()
+    set_aside: tuple[str, ...] = ()
 
     @property
     def targets(self) -> "Mapping[str, RankReport]":
@@ -139,12 +146,20 @@ class RankReport:
         }
 
 
-def write_ranked(run: Path, report: RankReport) -> None:
+def write_ranked(run: Path, report: RankReport) -> tuple[str, ...]:
     """Write ``scores.csv``, itself a table that can be ranked, and ``rank.json``.
+
+    Scores in a folder serve several questions: other targets, limits, aggregates. The result of another question is
+    never overwritten: it is set aside.
+
+    Returns:
+        New names of what was set aside.
 
     Raises:
         StudyError: They can't be written.
     """
+    told = report.to_dict()
+    moved = () if _says(run / "rank.json", told) else set_aside(run)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["arch", *report.targets, *report.scores])
@@ -152,24 +167,38 @@ def write_ranked(run: Path, report: RankReport) -> None:
     columns = [values.tolist() for values in (*truths, *report.scores.values())]
     for arch, *values in zip(report.texts, *columns, strict=True):
         writer.writerow([arch, *("" if math.isnan(value) else repr(value) for value in values)])
-    found = json.dumps(report.to_dict(), indent=2, allow_nan=False)
+    found = json.dumps(told, indent=2, allow_nan=False)
     for name, content in (("scores.csv", text.getvalue()), ("rank.json", f"{found}\n")):
         write_whole(run / name, content)
+    return moved
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Replace a file at once, so that a kill leaves the old one or the new one.
+def set_aside(run: Path) -> tuple[str, ...]:
+    """Rename the result in a run folder, if there is one, and return the new names.
 
     Raises:
-        StudyError: It can't be written.
+        StudyError: It can't be renamed.
     """
+    there = [name for name in RESULTS if (run / name).exists()]
+    number = next(n for n in itertools.count(1) if not any((run / f"{name}.old{n}").exists() for name in RESULTS))
+    for name in there:
+        try:
+            (run / name).rename(run / f"{name}.old{number}")
+        except OSError as error:
+            raise StudyError(
+                f"{run / name} can't be moved aside: {error.strerror}.", "Choose another folder."
+            ) from error
+    return tuple(f"{name}.old{number}" for name in there)
+
+
+def _says(path: Path, told: Mapping[str, Any]) -> bool:
+    """Whether a written result is the one told, but for times and the name of the folder."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.new")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StudyError(f"{path} can't be written: {error.strerror}.", "Check the folder.") from error
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    once = {"seconds": 0, "run": ""}
+    return isinstance(there, dict) and {**there, **once} == {**json.loads(json.dumps(told)), **once}
 
 
 def tied_share(values: NDArray[np.float64]) -> float:

@@ -14,14 +14,14 @@ from subshot._seeds import stable_rng
 from subshot._types import Evaluation, Protocol
 from subshot.aggregators import AggregatorInfo, aggregate
 from subshot.benchmarks._agreement import Agreement, agree
-from subshot.errors import OptionError
+from subshot.errors import OptionError, StudyError
 from subshot.proxies._proxy import BoundProxy, bind
 from subshot.spaces._space import Measurable, resolve_variant, space_settings
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import make_executor
-from subshot.studies._ranked import Kind
+from subshot.studies._ranked import Kind, set_aside
 from subshot.studies._scoring import evaluate_all
 from subshot.studies._store import Store, move_aside
 from subshot.studies._wanted import Wanted
@@ -154,7 +154,7 @@ class Measurement:
             again: How many to score with the next seed.
             workers: Processes.
             executor: ``serial``, ``processes`` or ``auto``.
-            fresh: Move what is kept aside.
+            fresh: Move what is kept aside, with the result.
             on_evaluation: Told after each whether it was kept, and how many there will be.
 
         Raises:
@@ -171,6 +171,7 @@ class Measurement:
         mapper = make_executor(self._evaluator(wanted.seed), workers, kind=executor)
         if fresh and run is not None:  # nothing is refused after this
             move_aside(run)
+            set_aside(run)
         with Store(run / "study.db" if run is not None else Path(":memory:"), self.settings) as store:
             with mapper:
                 first = evaluate_all(wanted.archs, wanted.texts, store=store, executor=mapper, on_evaluation=tell)
@@ -228,6 +229,26 @@ class Measurement:
             proxies = self._calibrated(batch, protocol)
         space, lender = self._wanted.space, self._lender
         return ProxyEvaluator(space, batch.task, batch.inputs, proxies, protocol, batch.labels, lender)
+
+
+def claim_folder(run: Path, *, fresh: bool) -> None:
+    """Refuse a folder whose scores are others', for a ranking of stored scores, which keeps none itself.
+
+    Args:
+        run: The folder.
+        fresh: Move what is in it aside instead.
+
+    Raises:
+        StudyError: It holds a study; or, with ``fresh``, that can't be moved.
+    """
+    if fresh:
+        move_aside(run)
+        set_aside(run)
+    elif (run / "study.db").exists():
+        raise StudyError(
+            f"{run} holds the scores of another run, study.db, and this ranking of columns measures none.",
+            "Choose another folder, or start anew in this one with --fresh.",
+        )
 
 
 def check_aggregates(infos: Sequence[AggregatorInfo], names: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ class Wanted:
         }
 
     def folder(self, out: Any, settings: Mapping[str, Any]) -> Path | None:
-        """The run folder; the same settings have the same."""
+        """The run folder; the same scores and targets have the same, whatever else is asked of them."""
         if callable(out):
             targets = ", ".join(table.target for table in self.tables)
             ranked = [self.tables[0].digest, targets, self.archs_digest]

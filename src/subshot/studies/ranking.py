@@ -1,5 +1,6 @@
-"""Rank proxies against trained architectures: any proxy, any table, the full protocol, baselines and noise ceilings."""
+"""Rank proxies against trained architectures: any proxy, any table, the full protocol, baselines and seeds compared."""
 
+import inspect
 import operator
 import os
 import time
@@ -20,12 +21,19 @@ from subshot.proxies._proxy import BoundProxy
 from subshot.spaces._space import Space, folder_size, get_space, network_settings, resolve_variant
 from subshot.studies._judged import judge
 from subshot.studies._ranked import RankReport, write_ranked
-from subshot.studies._scored import Measurement, stored_scores
+from subshot.studies._scored import Measurement, claim_folder, stored_scores
 from subshot.studies._wanted import Wanted, cost_columns, find_limits, read_bands
 from subshot.studies._warm import refuse_redraws
 
 if TYPE_CHECKING:
     from subshot.data import DataLike, TakenBatch
+
+
+# Settings of the look at networks, which stored scores don't take.
+LOOK = (
+    "data", "batch_size", "samples", "unreal", "image_size", "repeats", "init", "bn_mode", "weights", "again", "device",
+    "workers", "executor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,9 @@ def rank(
             one only. With several, architectures without a value of one of them are left out for all.
         proxies: What to compare; ``swap`` if neither proxies nor scores are given.
         aggregates: Aggregators of the proxies; one that reads certain proxies adds them.
-        scores: Columns of the table that are scores already, higher is better. No networks are built then.
+        scores: Columns of the table that are scores already, higher is better. No networks are built then, and settings
+            that only matter where some are, ``data`` to ``weights`` and ``again`` to ``executor`` but for ``seed``, are
+            refused.
         archs: ``all`` rows, a population of the space (``live``), a number of random rows (``1000``), also of a
             population (``live:1000``), a file with one architecture a line, or architectures.
         arch_column: The column of architectures; by default ``arch``, or the only one that the space can read.
@@ -116,8 +126,8 @@ def rank(
         workers: Processes; the result doesn't depend on it.
         executor: ``serial``, ``processes``, or ``auto``: processes for more than one worker.
         out: Run folder; an unfinished run in it continues, and its scores serve another target of the same
-            architectures. Without one, nothing is written. A function is given the digest of the settings and returns
-            the folder.
+            architectures. Without one, nothing is written. A function is given the digest of scores and targets and
+            returns the folder. Another result in the folder, say inside other limits, is set aside under a new name.
         fresh: Start anew although the folder holds a run, which is moved aside.
         on_progress: Called after every network and every proxy's statistics.
 
@@ -128,6 +138,12 @@ def rank(
     columns = _names(scores)
     if columns and proxies is not None:
         raise OptionError("Proxies and stored scores were both given.", "Rank one after the other.")
+    if columns:
+        look = (
+            data, batch_size, samples, unreal, image_size, repeats, init, bn_mode, weights, again, device, workers,
+            executor,
+        )  # fmt: skip
+        refuse_look([name for name, value in zip(LOOK, look, strict=True) if _is_set(name, value)])
     if again < 0:
         raise OptionError(f"again={again} was given.", "It is a number of networks, 0 for none.")
     seed = operator.index(seed)
@@ -148,8 +164,10 @@ def rank(
     costs = wanted.costs(cost_names)
     limits = find_limits(limits, parts, costs)
     if columns:
-        run = wanted.folder(out, {"scores": columns})
         scored = stored_scores(wanted, columns, infos, variant=variant)
+        run = wanted.folder(out, {"scores": columns})
+        if run is not None:
+            claim_folder(run, fresh=fresh)
     else:
         from subshot.data import take_batch
 
@@ -198,9 +216,26 @@ def rank(
         )
     first, *others = judge(wanted, scored, infos, limits=limits, costs=costs, run=run, clock=clock)
     report = replace(first, others=tuple(others), seconds=clock.seconds)
-    if run is not None:
-        write_ranked(run, report)
-    return report
+    return report if run is None else replace(report, set_aside=write_ranked(run, report))
+
+
+def refuse_look(names: Sequence[str]) -> None:
+    """Refuse settings of the look at networks beside stored scores, for which there is no look.
+
+    Raises:
+        OptionError: There are some.
+    """
+    if names:
+        raise OptionError(
+            f"Stored scores were given, and {', '.join(names)} too, which would have no effect: no network is built.",
+            f"Leave {'it' if len(names) == 1 else 'them'} out, or name proxies instead of scores.",
+        )
+
+
+def _is_set(name: str, value: object) -> bool:
+    """Whether a parameter of :func:`rank` has another value than its default."""
+    default = inspect.signature(rank).parameters[name].default
+    return type(value) is not type(default) or bool(value != default)
 
 
 class _Clock:

@@ -34,6 +34,7 @@ from subshot.studies._delivered import deliver
 from subshot.studies._evaluator import ProxyEvaluator
 from subshot.studies._executors import Executor, make_executor
 from subshot.studies._result import Found, Study, best_first, pareto_front, write_best
+from subshot.studies._start import Start
 from subshot.studies._store import Row, Store, move_aside
 from subshot.studies._warm import Lender, lender_of, plan_of, refuse_redraws, warmed
 
@@ -106,6 +107,7 @@ def search(
     executor: str = "auto",
     out: "str | os.PathLike[str] | Callable[[str], Path] | None" = None,
     fresh: bool = False,
+    on_start: Callable[[Start], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_warm_up: "Callable[[FitState], None] | None" = None,
 ) -> Study:
@@ -153,6 +155,7 @@ def search(
         out: Run folder; an unfinished run in it continues. Without one, nothing is written. A function is given the
             digest of the settings and returns the folder.
         fresh: Start anew although the folder holds a run, which is moved aside.
+        on_start: Called once, before the warm-up and the first evaluation.
         on_progress: Called after every evaluation.
         on_warm_up: Called after every step of the warm-up.
 
@@ -258,6 +261,8 @@ def search(
         move_aside(run)
     if source is not None:
         source.save()
+    if on_start is not None:
+        on_start(Start("search", run, settings))
     if plan is not None:
         lender, history = warmed(plan, data, space, batch.task, variant, run=run, on_step=on_warm_up)
         protocol = replace(protocol, weights=lender.weights)

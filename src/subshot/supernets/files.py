@@ -1,5 +1,6 @@
 """Supernets as files: weights by name in safetensors, and in its header all that is needed to use them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from subshot.supernets.warm_up import WarmedUp
 from subshot.training._tensors import digest_tensors, read_tensors, write_tensors
 
 _KIND = "supernet"
+
+# Points of the loss curve in the header; more show no more.
+_POINTS = 500
 
 
 def save_supernet(supernet: Supernet, path: Path, *, warmed_up: WarmedUp | None = None) -> str:
@@ -33,6 +37,7 @@ def save_supernet(supernet: Supernet, path: Path, *, warmed_up: WarmedUp | None 
         "digest": digest,
         "version": __version__,
         "warm_up": None if warmed_up is None else {**warmed_up.to_dict(), "losses": None},
+        "curve": None if warmed_up is None else _curve(warmed_up.losses),
     }
     write_tensors(path, state, header)
     return digest
@@ -43,7 +48,7 @@ def load_supernet(path: Path) -> tuple[Supernet, dict[str, Any]]:
 
     Returns:
         The supernet and the file's header: ``digest``, ``version``, ``warm_up`` (``None`` or what it cost and how it
-        was done) beside what the supernet is.
+        was done) and ``curve`` (its losses) beside what the supernet is.
 
     Raises:
         DataError: There is no such file, or it is damaged or of another kind.
@@ -62,6 +67,20 @@ def load_supernet(path: Path) -> tuple[Supernet, dict[str, Any]]:
     if not whole:
         raise DataError(f"The weights in {path} are not those it was written with.", "It may be damaged.")
     return supernet, header
+
+
+def _curve(losses: Sequence[float]) -> dict[str, list[float]]:
+    """Losses by step; of many steps means over equal stretches, whose last step is named.
+
+    A single loss says more about its path than about how far the warm-up is.
+    """
+    count = min(len(losses), _POINTS)
+    ends = [len(losses) * (place + 1) // count for place in range(count)]
+    stretches = [losses[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return {
+        "step": [float(end) for end in ends],
+        "loss": [float(f"{sum(stretch) / len(stretch):.6g}") for stretch in stretches],
+    }
 
 
 def _task(values: dict[str, Any]) -> TaskSpec:

@@ -27,6 +27,10 @@ from subshot.training._recipe import Recipe
 from subshot.training._samples import Order, samples_from
 from subshot.training._tensors import digest_tensors
 
+# More samples than this never pass, on whatever machine: who asks for them mistook the unit.
+_MOST_SAMPLES = 10**12
+_TOO_MANY = "At most 10^12 samples pass; a share of 1 is all of the data once."
+
 # A loss is averaged over this share of the steps, the last, since a single one depends on its path.
 _TAIL = 0.1
 
@@ -45,7 +49,7 @@ class WarmUp:
         seed: Seed of batches and paths.
 
     Raises:
-        OptionError: Neither or both, or not above 0.
+        OptionError: Neither or both, not above 0, or more than 10^12 samples.
         UnknownNameError: There is no such sampler.
     """
 
@@ -65,15 +69,19 @@ class WarmUp:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise OptionError(f"{name} was given as {value!r}.", "It is a number above 0.")
+        if self.samples is not None and self.samples > _MOST_SAMPLES:
+            raise OptionError(f"samples was given as {str(self.samples)[:40]}.", _TOO_MANY)
         make_sampler(self.sampler)
 
     def steps(self, count: int) -> int:
         """Steps that the budget pays for, out of ``count`` samples of data.
 
         Raises:
-            OptionError: It pays for less than one batch.
+            OptionError: It pays for less than one batch, or for more than 10^12 samples.
         """
         size = self.recipe.batch_size
+        if self.share is not None and self.share > _MOST_SAMPLES / count:
+            raise OptionError(f"A share of {self.share:g} was given, of {count:,} samples.", _TOO_MANY)
         budget = round(self.share * count) if self.share is not None else int(self.samples or 0)
         if budget < size:
             given = f"{budget:,} samples" if self.share is None else f"{self.share:g} of {count:,} samples, {budget:,},"

@@ -13,9 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from subshot.errors import DataError
-
-# One key: several have no fixed order in the file, and equal contents should be equal bytes.
-_KEY = "subshot"
+from subshot.training._header import KEY
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -27,7 +25,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     partial = path.with_name(f".{path.name}.partial")
     # Copies, since tensors that share memory are refused.
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(own, partial, {_KEY: json.dumps(header, sort_keys=True)})
+    save_file(own, partial, {KEY: json.dumps(header, sort_keys=True)})
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.replace(path)
@@ -41,7 +39,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            header = json.loads((file.metadata() or {}).get(KEY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
         raise DataError(f"There is no file {path}.") from None

@@ -3,6 +3,8 @@
   // A page is 182 mm wide between its margins.
   const PRINT_WIDTH = 680, PRINT_HEIGHT = 330;
   const NARROW = 560;
+  // A line of more points is as good as drawn through.
+  const MOST_DOTS = 60;
   const INK = "#1c2430", SOFT = "#5b6675", LINE = "#e3e7ec";
   const FONT = {family: 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif', size: 12.5, color: INK};
 
@@ -70,6 +72,14 @@
     };
     if (trace.mode === "steps") {
       Object.assign(found, {mode: "lines", hoverinfo: "skip", line: {color: trace.colour, width: 2, shape: "hv"}});
+    }
+    if (trace.mode === "line") {
+      const dots = rows.length <= MOST_DOTS;
+      Object.assign(found, {
+        mode: dots ? "lines+markers" : "lines",
+        marker: {color: trace.colour, size: 5},
+        line: {color: trace.colour, width: 2, dash: trace.dashed ? "dot" : "solid"},
+      });
     }
     if (trace.mode === "intervals") {
       const value = found.x, low = pick(trace.low), high = pick(trace.high);

@@ -100,7 +100,7 @@ def _marks(ranked: Ranked, statistic: str) -> tuple[Mark, ...]:
         return (Mark("x", 0.05, "by chance"),)
     zero, ceiling = Mark("x", 0.0, ""), ranked.truth_ceiling
     found = ceiling.get(statistic) if ceiling else None
-    return (zero,) if found is None else (zero, Mark("x", found, "noise ceiling"))
+    return (zero,) if found is None else (zero, Mark("x", found, "two training seeds"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,11 +95,11 @@ def notes(ranked: Ranked) -> Html:
     lines: list[Content] = []
     if ceiling:
         lines.append(
-            f"Noise ceiling: two training seeds agree with Spearman {_with_interval(ceiling, 'spearman')} and Kendall "
+            f"Agreement of two training seeds: Spearman {_with_interval(ceiling, 'spearman')} and Kendall "
             f"{_with_interval(ceiling, 'kendall')} ({ceiling['archs']:,} architectures with two)."
         )
     else:
-        lines.append("Noise ceiling of the true values: unknown, the table has no single training seeds.")
+        lines.append("Agreement of two training seeds: unknown, the table has none.")
     if ranked.again:
         count = max(one["archs"] for one in ranked.again.values())
         lines.append(

@@ -1,37 +1,21 @@
 """A search: the winner, scores against sizes, how the search went, what it cost, and how it was measured."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from subshot.report import drawings
-from subshot.report._markup import Cell, Content, Html, code, element, facts, joined, listing, paragraph, table
+from subshot.report._beside import own_model
+from subshot.report._markup import NOTHING, Cell, Content, Html, code, element, facts, joined, listing, paragraph, table
 from subshot.report._page import PAGES, Chapter, PageKind, Section
 from subshot.report._words import protocol_facts, seconds
-from subshot.report.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    Axis,
-    Column,
-    Figure,
-    Mark,
-    Trace,
-    View,
-    numbers,
-    staircase,
-    thinned,
-    wide,
-)
+from subshot.report.pages._search_figures import COSTS, distinct, front, limits, progress
+from subshot.report.pages._warm_up_cost import beside_one_shot
 from subshot.report.terminal import explain, magnitude, unbeaten_in
 from subshot.studies._reading import read_study, stored_settings
 from subshot.studies._result import Found, Study
-from subshot.studies._store import Row
 
 _TOP = 20
-_DRAWN = 60
-_COSTS = {"params": "parameters", "macs": "MACs"}
 
 
 def found_in(run: Path) -> bool:
@@ -56,38 +40,31 @@ def chapter(study: Study) -> Chapter:
     """A search, told."""
     space = str(study.settings["space"])
     state = "" if study.status == "done" else "It was interrupted; the same command continues it. "
-    limits = ", ".join(f"at most {magnitude(value)} {_COSTS.get(name, name)}" for name, value in _limits(study).items())
+    bounds = ", ".join(f"at most {magnitude(value)} {COSTS.get(name, name)}" for name, value in limits(study).items())
     summary = (
-        f"{state}By {study.settings['strategy']}, {limits or 'without limits'}; the highest {study.objective} wins."
+        f"{state}By {study.settings['strategy']}, {bounds or 'without limits'}; the highest {study.objective} wins."
     )
-    front = _front(study)
+    figures = front(study)
     sections = [
         Section("Best network", _best(study)),
-        Section("Score and size", figures=front.figures, below=front.table) if front else None,
-        Section("The search", listing(_progress_facts(study)), figures=_progress(study)),
+        Section("Score and size", figures=figures, below=_unbeaten(study)) if figures else None,
+        Section("The search", listing(_progress_facts(study)), figures=progress(study)),
         Section("Best candidates", _candidates(study)) if study.best else None,
         Section("Without a score", _failures(study)) if study.failed else None,
         Section("Cost", _cost(study)),
+        Section("Warm-up", beside_one_shot(study.warm_up)) if study.warm_up else None,
         Section("Protocol", protocol_facts(study.protocol.to_dict(), _settings(study))),
     ]
     return Chapter(f"Search of {space}", paragraph(summary), tuple(section for section in sections if section))
 
 
-class _Front:
-    """Figure and table of the architectures that no other beats."""
-
-    def __init__(self, figures: tuple[Figure, ...], table: Html) -> None:
-        self.figures, self.table = figures, table
-
-
-def _limits(study: Study) -> Mapping[str, float]:
-    return {name: float(value) for name, value in study.settings.get("limits", {}).items() if value is not None}
-
-
 def _settings(study: Study) -> dict[str, object]:
-    return {key: value for key, value in study.settings.items() if key not in ("protocol", "limits")} | {
-        "limits": _limits(study) or "none"
-    }
+    """What was asked for; how a warm-up's optimiser was set stands with the warm-up."""
+    settings = {key: value for key, value in study.settings.items() if key != "protocol"}
+    plan = settings.pop("warm_up", None)
+    if plan:
+        settings["warm_up"] = {key: value for key, value in plan.items() if key != "recipe" and value is not None}
+    return settings | {"limits": limits(study) or "none"}
 
 
 def _best(study: Study) -> Html:
@@ -96,100 +73,42 @@ def _best(study: Study) -> Html:
     best = study.best
     row = next(row for row in study.rows if row.same_as is None and row.arch == best.arch)
     pairs: list[tuple[str, Content]] = [(study.objective, f"{best.score.value:,.6g}")]
-    pairs += [(_COSTS.get(name, name), f"{value:,.0f}") for name, value in best.costs.items()]
+    pairs += [(COSTS.get(name, name), f"{value:,.0f}") for name, value in best.costs.items()]
     others = {name: score for name, score in row.scores.items() if name != study.objective}
     pairs += [(name, f"{score.value:,.6g}" if score.ok else score.status) for name, score in others.items()]
     told = element("div", facts(pairs), listing(explain(study)))
     space = str(study.settings["space"])
-    return element("div", element("div", drawings.with_text(space, best.arch)), told, attributes={"class": "beside"})
+    beside = element("div", element("div", drawings.with_text(space, best.arch)), told, attributes={"class": "beside"})
+    return joined([beside, _own(study, best)])
 
 
-def _distinct(study: Study) -> list[Row]:
-    return [row for row in study.rows if row.same_as is None]
-
-
-def _front(study: Study) -> _Front | None:
-    """Every candidate by score and size; those that nothing beats stand out, and can be looked at."""
-    scored = [row for row in _distinct(study) if row.scores[study.objective].ok]
-    costs = [name for name in _COSTS if scored and all(name in row.costs for row in scored)]
-    if not costs:
-        return None
-    unbeaten = {found.arch for found in study.front}
-    front = [position for position, row in enumerate(scored) if row.arch in unbeaten]
-    values = [row.scores[study.objective].value for row in scored]
-    stairs = {name: staircase([row.costs[name] for row in scored], values) for name in costs}
-    best = values.index(max(values))
-    keep = {best, *front, *(position for several in stairs.values() for position in several)}
-    shown = thinned(len(scored), keep=sorted(keep))
-    place = {position: number for number, position in enumerate(shown)}
-    columns: dict[str, Column] = {
-        "architecture": [scored[position].arch for position in shown],
-        "score": numbers([values[position] for position in shown]),
-        "evaluation": [float(scored[position].trial) for position in shown],
-    }
-    for name in costs:
-        columns[name] = numbers([float(scored[position].costs[name]) for position in shown], 12)
-    log = wide(values)
-    views = [
-        View(
-            _COSTS[name],
-            Axis(_COSTS[name], sizes=True, log=wide([row.costs[name] for row in scored])),
-            Axis(study.objective, log=log),
-            (
-                Trace("candidate", name, "score", colour=GREY, size=6, opacity=0.5),
-                Trace(
-                    "best up to a size",
-                    name,
-                    "score",
-                    mode="steps",
-                    colour=BLUE,
-                    rows=tuple(place[position] for position in stairs[name]),
-                ),
-                Trace(
-                    "unbeaten in score, parameters and MACs",
-                    name,
-                    "score",
-                    colour=ORANGE,
-                    size=9,
-                    rows=tuple(place[position] for position in front),
-                    symbol="diamond",
-                ),
-                Trace("best", name, "score", colour=GREEN, size=16, rows=(place[best],), symbol="star"),
-            ),
-            tuple(Mark("x", value, "limit") for key, value in _limits(study).items() if key == name),
-        )
-        for name in costs
+def _own(study: Study, best: Found) -> Html:
+    """The user's own model beside the best, where the search was around one."""
+    own = own_model(study)
+    if own is None:
+        return NOTHING
+    names = [name for name in COSTS if name in best.costs and name in own.costs]
+    shown = f"{own.score.value:,.6g}" if own.score.ok else own.score.status
+    rows: list[list[Content | Cell]] = [
+        ["the best", Cell(f"{best.score.value:,.6g}", best.score.value)],
+        ["your own model", Cell(shown, own.score.value if own.score.ok else None)],
     ]
-    space = str(study.settings["space"])
-    drawn = {position: drawings.drawing(space, scored[position].arch) for position in [best, *front][:_DRAWN]}
-    figure = Figure(
-        name="front",
-        title="Score against size",
-        views=tuple(views),
-        columns=columns,
-        fields=(
-            ("architecture", "architecture"),
-            (study.objective, "score"),
-            *((_COSTS[name], name) for name in costs),
-            ("trial", "evaluation"),
-        ),
-        caption=_how_many(len(shown), len(scored), "candidates"),
-        drawings={place[position]: made for position, made in drawn.items() if made is not None},
-        invites=True,
-    )
+    for row, costs in zip(rows, (best.costs, own.costs), strict=True):
+        row += [Cell(magnitude(costs[name]), float(costs[name])) for name in names]
+    rows[0] += [Cell("1", 1), code(best.arch)]
+    rows[1] += [Cell(str(own.rank or "-"), own.rank or None), code(own.arch)]
+    head = ["network", study.objective, *(COSTS[name] for name in names), "rank", "architecture"]
+    label = "The best beside your own model"
+    return joined([element("h3", label), table(head, rows, label=label, texts=[0, len(head) - 1])])
+
+
+def _unbeaten(study: Study) -> Html:
     label = f"The {len(study.front)} unbeaten in {unbeaten_in(study.objectives)} together"
-    below = joined([element("h3", label), _found_table(study, study.front, label)])
-    return _Front((figure,), below)
-
-
-def _how_many(shown: int, total: int, what: str) -> str:
-    if shown == total:
-        return f"All {total:,} {what} with a score."
-    return f"{shown:,} of {total:,} {what}, chosen at random, with all that stand out."
+    return joined([element("h3", label), _found_table(study, study.front, label)])
 
 
 def _found_table(study: Study, found: Sequence[Found], label: str) -> Html:
-    names = [name for name in _COSTS if found and all(name in one.costs for one in found)]
+    names = [name for name in COSTS if found and all(name in one.costs for one in found)]
     rows: list[list[Content | Cell]] = [
         [
             Cell(str(rank), rank),
@@ -199,7 +118,7 @@ def _found_table(study: Study, found: Sequence[Found], label: str) -> Html:
         ]
         for rank, one in enumerate(found, start=1)
     ]
-    head = ["rank", study.objective, *(_COSTS[name] for name in names), "architecture"]
+    head = ["rank", study.objective, *(COSTS[name] for name in names), "architecture"]
     return table(head, rows, label=label, texts=[len(head) - 1])
 
 
@@ -208,55 +127,8 @@ def _candidates(study: Study) -> Html:
     return _found_table(study, top, f"The best {len(top)}")
 
 
-def _progress(study: Study) -> tuple[Figure, ...]:
-    rows = _distinct(study)
-    scored = [
-        (number, row.scores[study.objective].value)
-        for number, row in enumerate(rows, start=1)
-        if row.scores[study.objective].ok
-    ]
-    if not scored:
-        return ()
-    values = [value for _, value in scored]
-    records: list[int] = []
-    for position, value in enumerate(values):
-        if not records or value > values[records[-1]]:
-            records.append(position)
-    shown = thinned(len(scored), keep=records)
-    place = {position: number for number, position in enumerate(shown)}
-    # The line goes on to the end of the search.
-    columns: dict[str, Column] = {
-        "evaluation": [*(float(scored[position][0]) for position in shown), float(len(rows))],
-        "score": numbers([*(values[position] for position in shown), max(values)]),
-        "architecture": [
-            *(rows[scored[position][0] - 1].arch for position in shown),
-            rows[scored[records[-1]][0] - 1].arch,
-        ],
-    }
-    line = (*(place[position] for position in records), len(shown))
-    view = View(
-        "score",
-        Axis("architectures evaluated"),
-        Axis(study.objective, log=wide(values)),
-        (
-            Trace("candidate", "evaluation", "score", colour=GREY, size=5, opacity=0.5, rows=tuple(range(len(shown)))),
-            Trace("best so far", "evaluation", "score", mode="steps", colour=ORANGE, rows=line),
-        ),
-    )
-    figure = Figure(
-        name="progress",
-        title="Progress of the search",
-        views=(view,),
-        columns=columns,
-        fields=(("architecture", "architecture"), (study.objective, "score"), ("number", "evaluation")),
-        caption=_how_many(len(shown), len(scored), "candidates"),
-        height=320,
-    )
-    return (figure,)
-
-
 def _progress_facts(study: Study) -> list[Content]:
-    rows = _distinct(study)
+    rows = distinct(study)
     repeated = len(study.rows) - len(rows)
     lines: list[Content] = []
     if repeated:
@@ -272,7 +144,7 @@ def _progress_facts(study: Study) -> list[Content]:
 
 
 def _failures(study: Study) -> Html:
-    failed = [row.scores[study.objective] for row in _distinct(study) if not row.scores[study.objective].ok]
+    failed = [row.scores[study.objective] for row in distinct(study) if not row.scores[study.objective].ok]
     counts = Counter((score.status, score.reason) for score in failed)
     rows: list[list[Content | Cell]] = [
         [Cell(f"{count:,}", count), status, reason or "-"] for (status, reason), count in counts.most_common()
@@ -284,7 +156,7 @@ def _failures(study: Study) -> Html:
 
 
 def _cost(study: Study) -> Html:
-    rows = _distinct(study)
+    rows = distinct(study)
     looks = [row.scores[study.objective].cost for row in rows]
     passes = {"forward": sum(one.forwards for one in looks), "backward": sum(one.backwards for one in looks)}
     pairs: list[tuple[str, Content]] = [("architectures evaluated", f"{study.evaluations:,}")]

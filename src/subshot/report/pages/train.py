@@ -10,7 +10,7 @@ from subshot.report import drawings
 from subshot.report._markup import Cell, Content, Html, code, element, facts, joined, paragraph, table
 from subshot.report._page import PAGES, Chapter, PageKind, Section
 from subshot.report._words import plain, seconds
-from subshot.report.figures import BLUE, GREEN, GREY, ORANGE, Axis, Column, Figure, Trace, View, numbers
+from subshot.report.figures import BLUE, GREEN, GREY, Axis, Column, Figure, Trace, View, numbers
 from subshot.report.terminal import magnitude
 
 _FILE = "train.json"
@@ -100,22 +100,24 @@ def _curves(networks: Sequence[Mapping[str, Any]], metric: str) -> tuple[Figure,
         return ()
     columns: dict[str, list[Any]] = {"epoch": [], "network": [], "metric": [], "watched": [], "trained": []}
     rows: dict[str, tuple[int, ...]] = {}
-    for one in shown:
+    for place, one in enumerate(shown):
+        taken = sum(other["role"] == one["role"] for other in shown[:place])
+        name = f"{one['role']} {taken + 1}" if taken else one["role"]
         first, count = len(columns["epoch"]), one["epochs"]
         columns["epoch"] += [float(epoch) for epoch in range(1, count + 1)]
-        columns["network"] += [one["role"]] * count
+        columns["network"] += [name] * count
         columns["metric"] += one["validation"]
         columns["watched"] += one["validation_losses"]
         columns["trained"] += one["losses"]
-        rows[one["role"]] = tuple(range(first, first + count))
+        rows[name] = tuple(range(first, first + count))
     final: dict[str, Column] = {"epoch": columns["epoch"], "network": columns["network"]}
     final |= {name: numbers(columns[name]) for name in ("metric", "watched", "trained")}
     colours = {role: _COLOURS.get(role, GREY) for role in rows}
-    judged = tuple(Trace(role, "epoch", "metric", mode="steps", colour=colours[role], rows=rows[role]) for role in rows)
+    judged = tuple(Trace(role, "epoch", "metric", mode="line", colour=colours[role], rows=rows[role]) for role in rows)
     lost = tuple(
-        Trace(f"{role}, {name}", "epoch", column, mode="steps", colour=colour, rows=rows[role])
+        Trace(f"{role}, {name}", "epoch", column, mode="line", colour=colours[role], rows=rows[role], dashed=dashed)
         for role in rows
-        for column, name, colour in (("watched", "validation", colours[role]), ("trained", "training", ORANGE))
+        for column, name, dashed in (("watched", "validation", False), ("trained", "training", True))
     )
     views = (
         View(metric, Axis("epoch"), Axis(f"{metric} on the validation part"), judged),
@@ -141,7 +143,11 @@ def _how(told: Mapping[str, Any], winner: Mapping[str, Any]) -> Html:
     recipe: list[tuple[str, Content]] = [
         (key.replace("_", " "), plain(value)) for key, value in winner["recipe"].items()
     ]
-    return joined([facts(pairs), element("h3", "Recipe"), facts(recipe)])
+    return joined([_columns(pairs), element("h3", "Recipe"), _columns(recipe)])
+
+
+def _columns(pairs: Sequence[tuple[str, Content]]) -> Html:
+    return element("div", facts(pairs), attributes={"class": "columns"})
 
 
 def _metric(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Trackers follow a search, a warm-up or a training elsewhere: curves, settings and files for TensorBoard or MLflow."""
