@@ -419,7 +419,9 @@ def start():
     started = []
 
     def start(folder, *more):
-        code = "from subshot.cli.main import main; main()"
+        # A suite that runs in the background of a shell hands on that interrupts are ignored.
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += "from subshot.cli.main import main; main()"
         process = subprocess.Popen(
             [sys.executable, "-c", code, *RUN, "--out", str(folder), *more],
             stdout=subprocess.PIPE,

@@ -189,7 +189,8 @@ def test_a_ranking(run, npz, folder):
     assert "swap" in told["rank"]["proxies"]
     assert lines(run("status", "run"))[0].startswith("Ranking of nasbench201(cells=1, channels=2) by ")
     (folder / "run/rank.json").rename(folder / "kept.json")
-    assert run("status", "run", "--json").json["rank"]["state"] == "unfinished"
+    told = run("status", "run", "--json").json
+    assert (told["rank"]["state"], told["continued_by"].split()[:2]) == ("unfinished", ["subshot", "rank"])
     (folder / "run/study.db").unlink()
     (folder / "kept.json").rename(folder / "run/rank.json")
     assert run("status", "run", "--json").json["rank"]["archs"] == 5

@@ -250,6 +250,16 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [save(sample(), path, new=new).read_bytes() for new in (True, False)]
 
 
+def test_an_archive_of_several_disks_is_damaged(tmp_path: Path) -> None:
+    path = save({"a": torch.arange(5)}, tmp_path / "x.pth", new=True)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x06\x07") + 16] = 2  # how many disks there are
+    path.write_bytes(content)
+    assert is_torch_file(path)
+    with pytest.raises(DataError, match=r"x\.pth (can't be read|is damaged)"):
+        read_torch(path)
+
+
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_damage_gives_values_or_one_error(

@@ -7,10 +7,11 @@ from rich.console import Console
 
 from subshot._types import Score
 from subshot.report.terminal import SearchProgress, magnitude, show_study
+from subshot.studies._driver import Progress
 from subshot.studies._reading import read_study
 from subshot.studies._result import Found
 from subshot.studies._store import Row
-from subshot.studies.study import Progress, search
+from subshot.studies.study import search
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ import pytest
 import subshot
 from subshot._types import Score
 from subshot.errors import StudyError
+from subshot.studies._driver import Progress
 from subshot.studies._result import Found
 from subshot.studies._start import Start
-from subshot.studies.study import Progress
 
 pytest.importorskip("mlflow", reason="mlflow isn't installed: subshot[mlflow]")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy, which mlflow needs for its file, isn't installed")

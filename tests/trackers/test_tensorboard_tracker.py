@@ -2,9 +2,9 @@ import pytest
 
 import subshot
 from subshot._types import Score
+from subshot.studies._driver import Progress
 from subshot.studies._result import Found
 from subshot.studies._start import Start
-from subshot.studies.study import Progress
 
 pytest.importorskip("tensorboard", reason="tensorboard isn't installed: subshot[tensorboard]")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of another package

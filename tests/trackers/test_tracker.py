@@ -9,9 +9,9 @@ import subshot
 from subshot._types import Score
 from subshot.errors import MissingDependencyError, OptionError, StudyError, UnknownNameError
 from subshot.studies._checkpoints import TrainEpoch
+from subshot.studies._driver import Progress
 from subshot.studies._result import Found
 from subshot.studies._start import Start
-from subshot.studies.study import Progress
 from subshot.trackers._tracker import TRACKERS, flat
 from subshot.training._run import FitState
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from subshot.cli._command import KeptCommand
 from subshot.cli._options import (
     BatchNormMode,
     BatchSize,
@@ -21,6 +22,7 @@ from subshot.cli._options import (
     usable_cores,
 )
 from subshot.cli._output import error_console, print_json, result_console
+from subshot.cli._tracking import together
 
 
 def rank(
@@ -120,6 +122,7 @@ def rank(
     if scores:
         # Also those given as they are by default, which the library can't tell from those that weren't given.
         refuse_look([f"--{name.replace('_', '-')}" for name in LOOK if _given(context, name)])
+    kept = KeptCommand("rank")
     with RankingProgress(error_console()) as progress:
         report = run_rank(
             space,
@@ -150,7 +153,8 @@ def rank(
             executor=executor,
             out=out if out is not None else lambda digest: Path("runs") / digest,
             fresh=fresh,
-            on_progress=progress.update,
+            on_start=kept.on_start,
+            on_progress=together(kept.on_progress, progress.update),
         )
     write_report(report)
     if report.run is not None and plotly_is_there():

@@ -48,7 +48,12 @@ def is_torch_file(path: Path) -> bool:
     """Whether a file begins as files of ``torch.save`` do, in either layout."""
     with path.open("rb") as file:
         start = file.read(len(OLD_START))
-    return start == OLD_START or (start.startswith(ZIP_START) and zipfile.is_zipfile(path))
+    if not start.startswith(ZIP_START):
+        return start == OLD_START
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # some kinds of damage; reading it says what
+        return True
 
 
 def read_torch(path: Path, *, words: Words | None = None, filled: Filled | None = None) -> Any:

@@ -13,8 +13,8 @@ from subshot.report._progress import ProgressLine
 from subshot.report.warm_up import show_training, warm_up_cost
 
 if TYPE_CHECKING:
+    from subshot.studies._driver import Progress as SearchState
     from subshot.studies._result import Found, Study
-    from subshot.studies.study import Progress as SearchState
     from subshot.training._fit import FitState
 
 # Rows of the result table.

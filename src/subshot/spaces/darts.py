@@ -6,12 +6,13 @@ surrogate for the same space; SWAP (arXiv 2403.04161) scores it on one tiny cell
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from subshot._types import Arch, TaskSpec
 from subshot.errors import ArchError, OptionError, UnknownNameError
+from subshot.spaces._darts_size import Layout, size_of, stack
 from subshot.spaces._genotype import CONCAT, FORM, OPERATIONS, Cell, read_cells
 from subshot.spaces._space import SPACES, Size
 
@@ -26,25 +27,7 @@ _PAIRS = 2 * _NODES
 _SOURCES = tuple(i // 2 + 2 for i in range(_PAIRS))
 _FEATURES = tuple(width for sources in _SOURCES for width in (len(OPERATIONS), sources))
 
-# Weights of an operation at width C and stride 1: depthwise (times C), pointwise (times C * C), batch norms.
-_WEIGHTS = {
-    "sep_conv_3x3": (2 * 9, 2, 2),
-    "sep_conv_5x5": (2 * 25, 2, 2),
-    "dil_conv_3x3": (9, 1, 1),
-    "dil_conv_5x5": (25, 1, 1),
-}
-_FACTORIZED_REDUCE = (0, 1, 1)
-
 _TINY_WIDTH = 3
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What surrounds the two cells: the stem, and ``(width, reduction)`` of every cell."""
-
-    stem: Literal["none", "cifar", "imagenet"]
-    stem_width: int
-    cells: tuple[tuple[int, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -242,41 +225,8 @@ class Darts:
             UnknownNameError: There is no such variant.
             OptionError: The task's input is no image.
         """
-        cells = self._cells(arch)
-        layout = self._layout(variant)
-        channels, height, width = (task or self.task).image_shape
-        classes = (task or self.task).outputs
-        parameters = macs = 0
-
-        def halve() -> None:
-            nonlocal height, width
-            height, width = (height + 1) // 2, (width + 1) // 2
-
-        def add(weights: int, normalised: int) -> None:
-            # Everything is counted at the resolution it writes; a norm has two vectors and no multiplications.
-            nonlocal parameters, macs
-            parameters += weights + 2 * normalised
-            macs += weights * height * width
-
-        stem_width = layout.stem_width
-        if layout.stem == "cifar":
-            add(9 * channels * stem_width, stem_width)
-        elif layout.stem == "imagenet":
-            half = stem_width // 2
-            for c_in, c_out in ((channels, half), (half, stem_width), (stem_width, stem_width)):
-                halve()
-                add(9 * c_in * c_out, c_out)
-        before_last = last = channels if layout.stem == "none" else stem_width
-        weights_of = {reduction: _cell_weights(cells[reduction], reduction=reduction) for reduction in (False, True)}
-        for cell_width, reduction in layout.cells:
-            # Both inputs are brought to the resolution of the last cell, so the first may be a FactorizedReduce or not.
-            add((before_last + last) * cell_width, 2 * cell_width)
-            if reduction:
-                halve()
-            depthwise, pointwise, norms = weights_of[reduction]
-            add(depthwise * cell_width + pointwise * cell_width**2, norms * cell_width)
-            before_last, last = last, _NODES * cell_width
-        return Size(parameters + (last + 1) * classes, macs + last * classes)
+        task = task or self.task
+        return size_of(self._cells(arch), self._layout(variant), image_shape=task.image_shape, classes=task.outputs)
 
     def network_settings(self, variant: str) -> dict[str, int]:
         """Width of the first cell and number of cells."""
@@ -359,16 +309,16 @@ class Darts:
             pairs[index] = (int(rng.choice([o for o in self._drawn if o != op])), source)
         return tuple(pairs)
 
-    def _layout(self, variant: str | None) -> _Layout:
+    def _layout(self, variant: str | None) -> Layout:
         match self.variants[0] if variant is None else variant:
             case "cifar":
-                return _Layout("cifar", 3 * self.channels, _stack(self.channels, self.layers))
+                return Layout("cifar", 3 * self.channels, stack(self.channels, self.layers))
             case "imagenet":
-                return _Layout("imagenet", self.imagenet_channels, _stack(self.imagenet_channels, self.imagenet_layers))
+                return Layout("imagenet", self.imagenet_channels, stack(self.imagenet_channels, self.imagenet_layers))
             case "swap_tiny":
-                return _Layout("none", 0, ((2 * _TINY_WIDTH, True),))
+                return Layout("none", 0, ((2 * _TINY_WIDTH, True),))
             case "swap_pair":
-                return _Layout("none", 0, ((2 * _TINY_WIDTH, True), (2 * _TINY_WIDTH, False)))
+                return Layout("none", 0, ((2 * _TINY_WIDTH, True), (2 * _TINY_WIDTH, False)))
             case unknown:
                 raise UnknownNameError.of("variant of darts", unknown, self.variants)
 
@@ -399,20 +349,3 @@ class Darts:
 
 
 SPACES.register("darts", Darts)
-
-
-def _stack(channels: int, layers: int) -> tuple[tuple[int, bool], ...]:
-    """``(width, reduction)`` of each cell: reductions, which double the width, at one and two thirds of the depth."""
-    reductions = {layers // 3, 2 * layers // 3}
-    return tuple((channels * 2 ** sum(r <= i for r in reductions), i in reductions) for i in range(layers))
-
-
-def _cell_weights(cell: Cell, *, reduction: bool) -> tuple[int, int, int]:
-    """Depthwise weights (times the width), pointwise weights (times its square) and batch norms of a cell's edges."""
-    depthwise = pointwise = norms = 0
-    for op, source in cell:
-        weights = _WEIGHTS.get(OPERATIONS[op], (0, 0, 0))
-        if OPERATIONS[op] == "skip_connect" and reduction and source < 2:
-            weights = _FACTORIZED_REDUCE
-        depthwise, pointwise, norms = depthwise + weights[0], pointwise + weights[1], norms + weights[2]
-    return depthwise, pointwise, norms

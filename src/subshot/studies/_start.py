@@ -16,6 +16,6 @@ class Start:
         settings: What the result depends on, JSON values.
     """
 
-    kind: Literal["search", "train"]
+    kind: Literal["search", "rank", "train"]
     run: Path | None
     settings: Mapping[str, Any]

@@ -22,6 +22,7 @@ from subshot.spaces._space import Space, folder_size, get_space, network_setting
 from subshot.studies._judged import judge
 from subshot.studies._ranked import RankReport, write_ranked
 from subshot.studies._scored import Measurement, claim_folder, stored_scores
+from subshot.studies._start import Start
 from subshot.studies._wanted import Wanted, cost_columns, find_limits, read_bands
 from subshot.studies._warm import refuse_redraws
 
@@ -85,6 +86,7 @@ def rank(
     executor: str = "auto",
     out: "str | os.PathLike[str] | Callable[[str], Path] | None" = None,
     fresh: bool = False,
+    on_start: Callable[[Start], None] | None = None,
     on_progress: Callable[[RankProgress], None] | None = None,
 ) -> RankReport:
     """Compare the order that proxies give to architectures with the order of their true values.
@@ -129,6 +131,7 @@ def rank(
             architectures. Without one, nothing is written. A function is given the digest of scores and targets and
             returns the folder. Another result in the folder, say inside other limits, is set aside under a new name.
         fresh: Start anew although the folder holds a run, which is moved aside.
+        on_start: Called once, when nothing but the folder can refuse any more.
         on_progress: Called after every network and every proxy's statistics.
 
     Raises:
@@ -166,6 +169,8 @@ def rank(
     if columns:
         scored = stored_scores(wanted, columns, infos, variant=variant)
         run = wanted.folder(out, {"scores": columns})
+        if on_start is not None:
+            on_start(Start("rank", run, {"scores": columns}))
         if run is not None:
             claim_folder(run, fresh=fresh)
     else:
@@ -206,6 +211,8 @@ def rank(
             supernet=None if weights is None else Path(weights),
         )
         run = wanted.folder(out, measurement.settings)
+        if on_start is not None:
+            on_start(Start("rank", run, measurement.settings))
         scored = measurement.run(
             run,
             again=min(again, len(chosen.rows)),

@@ -18,7 +18,7 @@ from subshot.studies._result import Study
 from subshot.studies._start import Start
 
 if TYPE_CHECKING:
-    from subshot.studies.study import Progress
+    from subshot.studies._driver import Progress
     from subshot.training._run import FitState
     from subshot.training._training import Training
 
