@@ -25,7 +25,7 @@ ORDER = [
     ["errors", "_registry", "_types", "_seeds", "_choice"],
     ["data", "networks", "aggregators"],
     ["spaces"],
-    ["proxies", "costs", "predictors", "benchmarks", "training"],
+    ["proxies", "costs", "benchmarks", "training"],
     ["supernets"],
     ["strategies"],
     ["studies"],
