@@ -88,6 +88,7 @@ def test_the_run_folder(run, quick, folder, cells):
     values = run(*quick, "--target", "acc", "--archs", 12, "--out", "here", "--json").json
     assert values["run"] == "here"
     assert {path.name for path in (folder / "here").iterdir()} - {"report.html"} == {
+        "command.json",
         "study.db",
         "scores.csv",
         "rank.json",
@@ -290,7 +291,7 @@ def test_stored_scores_keep_off_another_runs_folder(run, refused, quick, stored,
     assert run(*stored, "--out", "mine", "--fresh", "--json").code == 0
     names = {path.name for path in (folder / "mine").iterdir()} - {"report.html", "report.html.old1"}
     now, before = {"scores.csv", "rank.json", "report.md"}, {"study.db", "scores.csv", "rank.json", "report.md"}
-    assert names == now | {f"{name}.old1" for name in before}
+    assert names - {"command.json"} == now | {f"{name}.old1" for name in before}
 
 
 def test_another_question_in_the_same_folder_is_told(run, stored, folder):
