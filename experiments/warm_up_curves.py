@@ -290,7 +290,9 @@ def main() -> None:
                 for name in ("zico", "fisher_rao(reading=layers, step=true)", "loss")
             ).astype(float)
             cold = cold or found
-            lines += ["", f"## {run.data}, seed {run.seed}, {level}", "", *table(found, truth[run.data], cold)]
+            beside = {"l2_norm": found["l2_norm"]}  # the plainest score of weights
+            lines += ["", f"## {run.data}, seed {run.seed}, {level}", ""]
+            lines += table(found, truth[run.data], cold, references=beside)
             for name, values in found.items():
                 finite = np.isfinite(values)
                 rho = spearman(values[finite], truth[run.data][finite]) if finite.sum() > 10 else float("nan")
