@@ -92,7 +92,7 @@ def main() -> int:
         name="around_my_model",
         title="Around a network of one's own",
         task=TASK,
-        load=functools.partial(load, given.data, 400 if given.quick else 6_000),
+        load=functools.partial(load, given.data, 400 if given.quick else 20_000),
         limits={"parameters": size.parameters, "macs": size.macs},
         how=f"{given.budget} of {around.size:,} networks around it that cost no more, by the rank sum of {PROXIES}; "
         f"the best of the first {TOP} on the validation part after one epoch.",

@@ -57,7 +57,7 @@ def main() -> int:
         name="cifar10",
         title="CIFAR-10 inside 4 million multiply-accumulates",
         task=TASK,
-        load=functools.partial(load, given.data, 400 if given.quick else 6_000),
+        load=functools.partial(load, given.data, 400 if given.quick else 20_000),
         limits={"macs": MAX_MACS},
         how=f"{given.budget} random architectures of {SPACE} inside the limit, by the rank sum of {PROXIES}; the best "
         f"of the first {TOP} on the validation part after one epoch.",

@@ -69,7 +69,7 @@ def main() -> int:
         name="fashion_mnist",
         title="Fashion-MNIST inside 100,000 parameters and 2.5 ms",
         task=TASK,
-        load=functools.partial(load, given.data, 400 if given.quick else 6_000),
+        load=functools.partial(load, given.data, 400 if given.quick else 20_000),
         limits={"parameters": MAX_PARAMS, "latency_ms": MAX_LATENCY_MS},
         how=f"{given.budget} random architectures of {SPACE} inside the limits, by the rank sum of {PROXIES}; the best "
         f"of the first {TOP} on the validation part after one epoch.",

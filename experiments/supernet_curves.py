@@ -12,6 +12,7 @@ import argparse
 import csv
 import gzip
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ TASK = TaskSpec.images(3, 16, 16, classes=10)
 WHOLE = 500_000
 LEVELS = {"0 %": 0.0, "0.1 %": 0.001, "1 %": 0.01, "10 %": 0.1, "100 %": 1.0}
 ONE_SHOT = "100 %"
+ALL = (*GRADIENT, *PATTERN)
 SEEDS = {"0 %": 3, "0.1 %": 3, "1 %": 3, "10 %": 3, "100 %": 1}
 
 
@@ -85,9 +87,9 @@ def images() -> tuple[Samples, tuple[torch.Tensor, torch.Tensor]]:
     return _kept["data"]
 
 
-def scored(job: tuple[Checkpoint, Arch]) -> dict[str, float]:
-    """Scores of one network with inherited weights."""
-    point, arch = job
+def scored(job: tuple[Checkpoint, Arch, Sequence[str]]) -> dict[str, float]:
+    """Scores of one network with inherited weights, and what the supernet says of it."""
+    point, arch, names = job
     torch.set_num_threads(1)
     samples, held = images()
     if point.file.name not in _kept:
@@ -97,16 +99,22 @@ def scored(job: tuple[Checkpoint, Arch]) -> dict[str, float]:
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     network = supernet.extract(arch)
     protocol = Protocol(initialisation="keep", batch_norm="batch", weights="given")
-    found = score(network, (inputs, labels), proxies=GRADIENT, protocol=protocol)
-    found |= score(network, (inputs[:SMALL], labels[:SMALL]), proxies=PATTERN, protocol=protocol)
-    values = {name: one.value for name, one in found.items()}
+    values: dict[str, float] = {}
+    for family, size in ((GRADIENT, LARGE), (PATTERN, SMALL)):
+        wanted = [name for name in family if name in names]
+        if wanted:
+            found = score(network, (inputs[:size], labels[:size]), proxies=wanted, protocol=protocol)
+            values |= {name: one.value for name, one in found.items()}
     (by_batch,) = evaluate_paths(supernet, [arch], batch=held)
     (recalibrated,) = evaluate_paths(supernet, [arch], batch=held, batch_norm="recalibrated", calibration=[inputs])
     return values | {"validation accuracy": by_batch.accuracy, "recalibrated accuracy": recalibrated.accuracy}
 
 
-def read_scores(point: Checkpoint, archs: list[Arch], workers: int) -> dict[str, np.ndarray]:
-    path = HERE / "cache" / f"supernet-{point.level.split()[0]}-{point.seed}.csv"
+def read_scores(
+    point: Checkpoint, archs: list[Arch], workers: int, *, names: Sequence[str] = ALL, kind: str = "supernet"
+) -> dict[str, np.ndarray]:
+    """Scores by name; what a stopped run has scored is read back."""
+    path = HERE / "cache" / f"{kind}-{point.level.split()[0]}-{point.seed}.csv"
     known: dict[str, dict[str, float]] = {}
     if path.exists():
         with path.open(newline="") as file:
@@ -116,7 +124,7 @@ def read_scores(point: Checkpoint, archs: list[Arch], workers: int) -> dict[str,
     for start in range(0, len(missing), 50):  # kept in pieces, so that a stopped run loses little
         some = missing[start : start + 50]
         found = in_parallel(
-            scored, [(point, arch) for arch in some], workers, f"score {point.level}, seed {point.seed}"
+            scored, [(point, arch, names) for arch in some], workers, f"score {point.level}, seed {point.seed}"
         )
         with path.open("a", newline="") as file:
             for arch, values in zip(some, found, strict=True):
@@ -201,7 +209,7 @@ def main() -> None:
                 "",
                 f"## {level}, seed {seed}",
                 "",
-                *table(one, truth, cold, references={"one-shot at 100 %": one_shot}),
+                *table(one, truth, cold, references={"one-shot at 100 %": one_shot, "l2_norm": one["l2_norm"]}),
             ]
     (HERE / "results" / "supernet_curves.md").write_text("\n".join(lines) + "\n")
 

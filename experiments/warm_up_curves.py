@@ -207,7 +207,7 @@ def paired(a: np.ndarray, b: np.ndarray, truth: np.ndarray) -> str:
     """Spearman of ``a`` minus that of ``b`` on the same networks, with a bootstrap interval."""
     both = np.isfinite(a) & np.isfinite(b)
     a, b, truth = a[both], b[both], truth[both]
-    if len(a) < 10:
+    if len(a) < 10 or len(np.unique(a)) == 1 or len(np.unique(b)) == 1:  # no order to compare
         return "-"
     low, high = np.nanquantile(resampled(a, truth) - resampled(b, truth), [0.025, 0.975])
     return f"{spearman(a, truth) - spearman(b, truth):+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -247,7 +247,8 @@ def table(
     for name, values in found.items():
         finite = np.isfinite(values)
         if finite.sum() < 10 or len(np.unique(values[finite])) == 1:
-            rows.append((-9.0, f"| {name} | {finite.sum()} of {len(values)} have a score |" + " |" * (len(heads) - 2)))
+            told = "all the same" if finite.sum() >= 10 else f"{finite.sum()} of {len(values)} have a score"
+            rows.append((-9.0, f"| {name} | {told} |" + " - |" * (len(heads) - 2)))
             continue
         rho, tau = spearman(values[finite], truth[finite]), kendall(values[finite], truth[finite])
         cells_of = [

@@ -1,0 +1,122 @@
+"""Does a score of a supernet after 10 % of its training beat zero-shot scores, the trained supernet, size and accuracy?
+
+A score, or a rank sum of two or three, is chosen on the cells of supernet_curves.py by its mean Spearman over three supernets, at
+10 % and, as its rival, without training. Both choices are judged on as many fresh cells: no cell that chose is judged.
+Needs the supernets and scores of supernet_curves.py; run that first.
+
+    python experiments/sub_one_shot.py --workers 2
+"""
+
+import argparse
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from _scores import HERE
+from main_table import cells
+from supernet_curves import ALL, ONE_SHOT, SEEDS, WHOLE, Checkpoint, read_scores
+from warm_up_curves import interval, paired
+
+from subshot._types import Arch
+from subshot.aggregators import aggregate
+from subshot.benchmarks.ranking import kendall, spearman
+
+WARM, COLD = "10 %", "0 %"
+BETWEEN = ("1 %",)
+ACCURACY = ("validation accuracy", "recalibrated accuracy")
+
+Scores = dict[str, np.ndarray]
+Names = tuple[str, ...]
+
+
+def summed(found: Scores, names: Names) -> np.ndarray:
+    """One score, or the rank sum of several."""
+    if len(names) == 1:
+        return found[names[0]]
+    values: np.ndarray = aggregate("rank_sum", {name: found[name] for name in names}).values
+    return values
+
+
+def chosen(by_seed: Sequence[Scores], truth: np.ndarray) -> list[tuple[float, Names]]:
+    """Scores and rank sums, best mean correlation first; MACs order these cells as parameters do."""
+    usable = [
+        name
+        for name in by_seed[0]
+        if name not in ("macs", *ACCURACY) and all(np.isfinite(one[name]).all() for one in by_seed)
+    ]
+    several = [names for count in (1, 2, 3) for names in itertools.combinations(usable, count)]
+    found = [(float(np.mean([spearman(summed(one, names), truth) for one in by_seed])), names) for names in several]
+    return sorted(found, reverse=True)
+
+
+def label(names: Names) -> str:
+    return names[0] if len(names) == 1 else f"rank_sum of {', '.join(names)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cells", type=int, default=300, help="that choose, and as many that judge")
+    arguments = parser.parse_args()
+    archs, rows = cells(2 * arguments.cells)
+    truth = np.array([float(row["cifar10_test_200"]) for row in rows])
+    known, fresh = slice(arguments.cells), slice(arguments.cells, None)
+
+    def read(level: str, some: list[Arch], kind: str, names: Sequence[str] = ALL) -> list[Scores]:
+        points = [Checkpoint(level, seed) for seed in range(SEEDS[level])]
+        return [read_scores(point, some, arguments.workers, names=names, kind=kind) for point in points]
+
+    choosing = {level: read(level, archs[known], "supernet") for level in (COLD, WARM, ONE_SHOT)}
+    ranked = {level: chosen(choosing[level], truth[known]) for level in (WARM, COLD)}
+    best, rival = ranked[WARM][0][1], ranked[COLD][0][1]
+    (single,) = next(names for _, names in ranked[COLD] if len(names) == 1)
+    one_shot = max(ACCURACY, key=lambda name: spearman(choosing[ONE_SHOT][0][name], truth[known]))
+    needed = tuple(dict.fromkeys((*best, *rival, single, "parameters", "loss")))
+    judged = {level: read(level, archs[fresh], "sub_one_shot", needed) for level in (COLD, *BETWEEN, WARM, ONE_SHOT)}
+    trained = judged[ONE_SHOT][0][one_shot]
+
+    lines = [
+        "# A score of a supernet after 10 % of its training",
+        "",
+        f"Supernets, scores and images as in [supernet_curves](supernet_curves.md); 100 % = {WHOLE:,} samples. Chosen on "
+        f"{arguments.cells} live NAS-Bench-201 cells by the mean Spearman of three supernets, out of "
+        f"{len(ranked[WARM]):,} scores and rank sums of two or three; judged on {arguments.cells} other cells. "
+        "Intervals: 1,000 resamples of the cells.",
+        "",
+        f"- Chosen at 10 %: **{label(best)}**, {ranked[WARM][0][0]:.3f} on the cells that chose.",
+        f"- Chosen without training, the zero-shot rival: **{label(rival)}**, {ranked[COLD][0][0]:.3f}; best single score: {single}.",
+        f"- One-shot estimate of the supernet at 100 %: {one_shot}, the better of two readings on the cells that chose.",
+        "",
+        "## On fresh cells",
+        "",
+        "| score | weights | Spearman | Kendall |",
+        "| --- | --- | --- | --- |",
+    ]
+    shown = [(best, level) for level in judged] + [(rival, COLD), ((single,), COLD), (("parameters",), COLD)]
+    shown += [(("loss",), WARM), ((ACCURACY[0],), WARM), ((one_shot,), ONE_SHOT)]
+    for names, level in shown:
+        for seed, found in enumerate(judged[level]):
+            values = summed(found, names)
+            lines.append(
+                f"| {label(names)} | {level}, seed {seed} | {interval(values, truth[fresh])} | {kendall(values, truth[fresh]):.3f} |"
+            )
+    heads = (
+        "itself at 0 %",
+        "zero-shot rival",
+        single,
+        "one-shot at 100 %",
+        "parameters",
+        "validation accuracy at 10 %",
+    )
+    lines += ["", "## Chosen score at 10 % minus", "", f"| seed | {' | '.join(heads)} |", "| --- " * 7 + "|"]
+    for seed, (warm, cold) in enumerate(zip(judged[WARM], judged[COLD], strict=True)):
+        others = [summed(cold, best), summed(cold, rival), cold[single], trained, warm["parameters"], warm[ACCURACY[0]]]
+        differences = [paired(summed(warm, best), other, truth[fresh]) for other in others]
+        lines.append(f"| {seed} | {' | '.join(differences)} |")
+    text = "\n".join(lines) + "\n"
+    (HERE / "results" / "sub_one_shot.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
