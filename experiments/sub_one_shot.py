@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from _scores import HERE
 from main_table import cells
-from supernet_curves import ALL, ONE_SHOT, SEEDS, WHOLE, Checkpoint, read_scores
+from supernet_curves import ACCURACY, ALL, ONE_SHOT, SEEDS, WHOLE, Checkpoint, read_scores
 from warm_up_curves import interval, paired
 
 from subshot._types import Arch
@@ -23,7 +23,6 @@ from subshot.benchmarks.ranking import kendall, spearman
 
 WARM, COLD = "10 %", "0 %"
 BETWEEN = ("1 %",)
-ACCURACY = ("validation accuracy", "recalibrated accuracy")
 
 Scores = dict[str, np.ndarray]
 Names = tuple[str, ...]
@@ -72,7 +71,8 @@ def main() -> None:
     (single,) = next(names for _, names in ranked[COLD] if len(names) == 1)
     one_shot = max(ACCURACY, key=lambda name: spearman(choosing[ONE_SHOT][0][name], truth[known]))
     needed = tuple(dict.fromkeys((*best, *rival, single, "parameters", "loss")))
-    judged = {level: read(level, archs[fresh], "sub_one_shot", needed) for level in (COLD, *BETWEEN, WARM, ONE_SHOT)}
+    wanted = dict.fromkeys((COLD, *BETWEEN), needed) | dict.fromkeys((WARM, ONE_SHOT), (*needed, *ACCURACY))
+    judged = {level: read(level, archs[fresh], "sub_one_shot", names) for level, names in wanted.items()}
     trained = judged[ONE_SHOT][0][one_shot]
 
     lines = [

@@ -16,7 +16,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -190,11 +190,16 @@ def draws(count: int) -> np.ndarray:
 
 def resampled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Spearman on each resample."""
-    chosen = draws(len(values))
-    a, b = (stats.rankdata(one[chosen], axis=1) for one in (values, truth))
-    a, b = (one - one.mean(axis=1, keepdims=True) for one in (a, b))
+    a, b = (_ranks(one.tobytes()) for one in (values, truth))
     with np.errstate(invalid="ignore"):
         return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+
+
+@lru_cache(maxsize=16)  # the references of a table meet each of its scores
+def _ranks(values: bytes) -> np.ndarray:
+    chosen = np.frombuffer(values)
+    ranks = stats.rankdata(chosen[draws(len(chosen))], axis=1)
+    return ranks - ranks.mean(axis=1, keepdims=True)
 
 
 def interval(values: np.ndarray, truth: np.ndarray) -> str:
