@@ -15,7 +15,7 @@ import numpy as np
 from _scores import HERE
 from main_table import cells
 from supernet_curves import ACCURACY, ALL, ONE_SHOT, SEEDS, WHOLE, Checkpoint, read_scores
-from warm_up_curves import interval, paired
+from warm_up_curves import interval, paired, resampled
 
 from subshot._types import Arch
 from subshot.aggregators import aggregate
@@ -52,6 +52,14 @@ def label(names: Names) -> str:
     return names[0] if len(names) == 1 else f"rank_sum of {', '.join(names)}"
 
 
+def mean_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]], truth: np.ndarray) -> str:
+    """Difference of correlations, mean over supernets; the same resamples of the cells for all."""
+    value = np.mean([spearman(a, truth) - spearman(b, truth) for a, b in pairs])
+    drawn = np.mean([resampled(a, truth) - resampled(b, truth) for a, b in pairs], axis=0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
@@ -65,8 +73,8 @@ def main() -> None:
         points = [Checkpoint(level, seed) for seed in range(SEEDS[level])]
         return [read_scores(point, some, arguments.workers, names=names, kind=kind) for point in points]
 
-    choosing = {level: read(level, archs[known], "supernet") for level in (COLD, WARM, ONE_SHOT)}
-    ranked = {level: chosen(choosing[level], truth[known]) for level in (WARM, COLD)}
+    choosing = {level: read(level, archs[known], "supernet") for level in (COLD, *BETWEEN, WARM, ONE_SHOT)}
+    ranked = {level: chosen(choosing[level], truth[known]) for level in (WARM, *BETWEEN, COLD)}
     best, rival = ranked[WARM][0][1], ranked[COLD][0][1]
     (single,) = next(names for _, names in ranked[COLD] if len(names) == 1)
     one_shot = max(ACCURACY, key=lambda name: spearman(choosing[ONE_SHOT][0][name], truth[known]))
@@ -84,6 +92,11 @@ def main() -> None:
         "Intervals: 1,000 resamples of the cells.",
         "",
         f"- Chosen at 10 %: **{label(best)}**, {ranked[WARM][0][0]:.3f} on the cells that chose.",
+        *(
+            f"- Chosen at {level} it would be: {label(found[0][1])}, {found[0][0]:.3f}."
+            for level, found in ranked.items()
+            if level in BETWEEN
+        ),
         f"- Chosen without training, the zero-shot rival: **{label(rival)}**, {ranked[COLD][0][0]:.3f}; best single score: {single}.",
         f"- One-shot estimate of the supernet at 100 %: {one_shot}, the better of two readings on the cells that chose.",
         "",
@@ -108,11 +121,16 @@ def main() -> None:
         "parameters",
         "validation accuracy at 10 %",
     )
-    lines += ["", "## Chosen score at 10 % minus", "", f"| seed | {' | '.join(heads)} |", "| --- " * 7 + "|"]
-    for seed, (warm, cold) in enumerate(zip(judged[WARM], judged[COLD], strict=True)):
-        others = [summed(cold, best), summed(cold, rival), cold[single], trained, warm["parameters"], warm[ACCURACY[0]]]
-        differences = [paired(summed(warm, best), other, truth[fresh]) for other in others]
-        lines.append(f"| {seed} | {' | '.join(differences)} |")
+    for level in (*BETWEEN, WARM):
+        lines += ["", f"## Chosen score at {level} minus", "", f"| seed | {' | '.join(heads)} |", "| --- " * 7 + "|"]
+        pairs: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        for seed, (warm, cold, at_ten) in enumerate(zip(judged[level], judged[COLD], judged[WARM], strict=True)):
+            others = [summed(cold, best), summed(cold, rival), cold[single], trained]
+            others += [warm["parameters"], at_ten[ACCURACY[0]]]
+            pairs.append([(summed(warm, best), other) for other in others])
+            lines.append(f"| {seed} | {' | '.join(paired(a, b, truth[fresh]) for a, b in pairs[-1])} |")
+        means = [mean_difference(column, truth[fresh]) for column in zip(*pairs, strict=True)]
+        lines.append(f"| mean | {' | '.join(means)} |")
     text = "\n".join(lines) + "\n"
     (HERE / "results" / "sub_one_shot.md").write_text(text)
     print(text)
