@@ -9,6 +9,7 @@ from subshot.costs._latency_records import Latencies, Latency
 from subshot.costs._trace import trace_architecture
 from subshot.errors import InfeasibleError, OptionError
 from subshot.spaces._space import get_space
+from subshot.studies._reading import read_study
 from subshot.studies.study import search
 
 SPACE = get_space("nasbench201(channels=2,cells=1)")
@@ -81,11 +82,25 @@ def test_what_turns_out_too_slow_is_dropped(machine, settings):
     assert study.best.arch not in dropped
     assert all(found.costs["latency_ms"] <= 1.5 for found in study.front)
     assert not {found.arch for found in study.front} & set(dropped)
+    assert not {found.arch for found in study.top(40)} & set(dropped)
     machine.calls.clear()
     machine.surprise = 100
     none = search(**settings, max_latency_ms=1.5)
     assert (none.best, none.front) == (None, ())
     assert "slower than 1.5 ms" in none.explanation
+
+
+def test_what_was_dropped_is_not_trained_later(machine, settings, tmp_path):
+    machine.surprise = 1.3
+    study = search(**settings, max_latency_ms=1.5, out=tmp_path / "run")
+    read = read_study(tmp_path / "run")
+    assert (read.best, read.front, read.latency) == (study.best, study.front, study.latency)
+    kept = {one["arch"] for one in study.latency["measured"] if one["kept"]}
+    ten = study.top(10)
+    assert {one.arch for one in ten} <= kept  # the ten best were measured, as the front was
+    assert read.deliverable(1)[0].arch == study.best.arch
+    assert [one.arch for one in read.deliverable(40)] == [one.arch for one in study.top(40) if one.arch in kept]
+    assert read.deliverable(3) == ten[:3]
 
 
 def test_limits_that_nothing_meets_name_the_nearest(machine, settings):

@@ -19,7 +19,7 @@ def test_a_supernet_comes_back_as_it_was(supernet, tmp_path, rng, batch):
     name = next(iter(supernet.options))
     supernet.freeze(name, supernet.options[name][0])
     digest = save_supernet(supernet, tmp_path / "deep" / "supernet.safetensors")
-    back, header = load_supernet(tmp_path / "deep" / "supernet.safetensors")
+    back, header = load_supernet(str(tmp_path / "deep" / "supernet.safetensors"))
     assert header["digest"] == digest
     assert header["warm_up"] is None
     assert (back.space, back.task, back.variant, back.frozen) == (

@@ -64,6 +64,15 @@ def search(
             show_default="the first proxy",
         ),
     ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            "--aggregate",
+            help="Order what was evaluated by an aggregator of all proxies: 'rank_sum'. The strategy follows the first "
+            "proxy; 'random' follows none.",
+            show_default="the first proxy",
+        ),
+    ] = None,
     strategy: Annotated[str, typer.Option("--strategy", help="How to search.")] = "swap_evolution",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Architectures to evaluate.")] = 1000,
     data: Data = "mnist_sample",
@@ -123,6 +132,7 @@ def search(
                     data=data,
                     proxy=proxy,
                     objectives=objectives,
+                    aggregate=aggregate,
                     strategy=strategy,
                     budget=budget,
                     max_params=max_params,

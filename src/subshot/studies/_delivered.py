@@ -1,15 +1,18 @@
 """What a search hands out keeps a limit of latency: predictions are checked by measuring before they are delivered."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from subshot.costs._latency_source import LatencySource
 from subshot.spaces._space import Space
-from subshot.studies._result import Found, pareto_front
+from subshot.studies._result import Found, delivered, pareto_front
 
 # Architectures measured at most; what is beaten by none of those left by then is as good as what is missed.
 _MOST = 100
+
+# Besides the front, so many of the best are measured: trainings choose among them.
+_BEST = 10
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Delivered:
     Attributes:
         ranked: All that may be: best first, without those measured to be too slow; measured latencies replace
             predicted ones.
-        front: Those that no other beats; all of them measured, where this machine is the device.
+        front: Those that no other beats; they and the ten best are measured, where this machine is the device.
         report: Strict JSON values: what was measured, what was dropped, what could not be checked.
     """
 
@@ -37,7 +40,7 @@ def deliver(
     objectives: Sequence[str] = (),
     check: bool,
 ) -> Delivered:
-    """Measure the front, drop what is too slow, and go on with the next best until the whole front keeps the limit.
+    """Measure the front and the ten best, drop what is too slow, and go on until all of these keep the limit.
 
     The upper end of a latency's interval must be inside the limit, so that another measurement would say the same.
 
@@ -53,7 +56,7 @@ def deliver(
     predicted = {found.arch: found.costs["latency_ms"] for found in ranked}
     front = pareto_front(left, objectives=objectives)
     check = check and source.measurable
-    while check and (unknown := [found.arch for found in front if found.arch not in measured]):
+    while check and (unknown := _unmeasured([*front, *left[:_BEST]], measured)):
         if len(measured) >= _MOST:
             left = [found for found in left if found.arch in measured]
             front = pareto_front(left, objectives=objectives)
@@ -70,13 +73,7 @@ def deliver(
                 "reason": result.reason,
                 "kept": kept,
             }
-        left = [
-            replace(found, costs={**found.costs, "latency_ms": measured[found.arch]["ms"]})
-            if found.arch in measured
-            else found
-            for found in left
-            if found.arch not in measured or measured[found.arch]["kept"]
-        ]
+        left = delivered(left, {"measured": measured.values()})
         front = pareto_front(left, objectives=objectives)
     report = {
         **source.to_dict(),
@@ -87,3 +84,7 @@ def deliver(
         ],
     }
     return Delivered(tuple(left), front, report)
+
+
+def _unmeasured(wanted: Sequence[Found], measured: Container[str]) -> list[str]:
+    return list(dict.fromkeys(found.arch for found in wanted if found.arch not in measured))

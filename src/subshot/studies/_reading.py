@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from subshot._types import Protocol
 from subshot.errors import StudyError
-from subshot.studies._result import Study, best_first, pareto_front
+from subshot.studies._aggregated import aggregated
+from subshot.studies._result import Study, best_first, delivered, pareto_front
 from subshot.studies._store import Row, Store
 
 _HINT = "Name the folder that a search or a ranking has left."
@@ -75,13 +76,16 @@ def read_study(run: Path) -> Study:
     settings, rows = stored.settings, stored.rows
     if "objective" not in settings or "protocol" not in settings:
         raise StudyError(f"{run} holds a study, but no search.", _HINT)
-    objective = settings["objective"]
+    aggregate = settings.get("aggregate")
+    objective = aggregate or settings["objective"]
+    rows = rows if aggregate is None else tuple(aggregated(rows, aggregate))
     evaluations = sum(row.same_as is None for row in rows)
     told = _told(run / "best.json", evaluations)
     status: Literal["done", "interrupted"] = "done" if told.get("status") == "done" else "interrupted"
     finished = [row.finished for row in rows]
     objectives = tuple(settings.get("objectives", ()))
-    ranked = best_first(rows, objective, objectives=objectives)
+    latency = told.get("latency")
+    ranked = delivered(best_first(rows, objective, objectives=objectives), latency)
     return Study(
         status=status,
         objective=objective,
@@ -96,6 +100,7 @@ def read_study(run: Path) -> Study:
         settings=settings,
         run=run,
         warm_up=told.get("warm_up"),
+        latency=latency,
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,8 +95,14 @@ class Study:
         return sum(row.scores[self.objective].cost.seconds for row in self.rows if row.same_as is None)
 
     def top(self, n: int) -> list[Found]:
-        """The best ``n`` distinct architectures, best first."""
-        return best_first(self.rows, self.objective)[:n]
+        """The best ``n`` distinct architectures, best first, without those measured to be slower than the limit."""
+        return delivered(best_first(self.rows, self.objective), self.latency)[:n]
+
+    def deliverable(self, n: int) -> list[Found]:
+        """As :meth:`top`, but where latencies were measured for a limit, those that were: ``n`` at most."""
+        measured = {one["arch"] for one in (self.latency or {}).get("measured", ())}
+        found = self.top(len(self.rows))
+        return [one for one in found if not measured or one.arch in measured][:n]
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON values, without the rows."""
@@ -138,6 +144,21 @@ def best_first(rows: Sequence[Row], objective: str, *, objectives: Sequence[str]
         if row.same_as is None and row.scores[objective].ok
     ]
     return sorted(found, key=lambda one: -one.score.value)
+
+
+def delivered(ranked: Sequence[Found], latency: Mapping[str, Any] | None) -> list[Found]:
+    """Those that may be handed out, with latencies as measured: what was measured to be too slow is left out.
+
+    Args:
+        ranked: Architectures in any order, which stays.
+        latency: What a search with a limit of latency told of measuring, :attr:`Study.latency`.
+    """
+    measured = {one["arch"]: one for one in (latency or {}).get("measured", ())}
+    return [
+        replace(one, costs={**one.costs, "latency_ms": measured[one.arch]["ms"]}) if one.arch in measured else one
+        for one in ranked
+        if one.arch not in measured or measured[one.arch]["kept"]
+    ]
 
 
 def pareto_front(ranked: Sequence[Found], *, objectives: Sequence[str] = ()) -> tuple[Found, ...]:

@@ -202,7 +202,7 @@ def _search(run: Path, settings: Mapping[str, Any], rows: _Rows, kept: Mapping[s
         "state": _state(done, rows),
         "space": settings.get("space"),
         "strategy": settings.get("strategy"),
-        "objective": objective,
+        "objective": settings.get("aggregate", objective) if done else objective,
         "evaluations": rows.count,
         "budget": kept.get("budget"),
         "failed": failed,

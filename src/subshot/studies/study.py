@@ -28,6 +28,7 @@ from subshot.spaces._space import (
 from subshot.strategies._limits import limited
 from subshot.strategies._objectives import check_objectives
 from subshot.strategies._strategy import Moves, Strategy, make_strategy
+from subshot.studies._aggregated import aggregated, check_aggregator
 from subshot.studies._calibrate import calibrate
 from subshot.studies._check import check_protocol
 from subshot.studies._delivered import deliver
@@ -56,6 +57,7 @@ def search(
     data: "DataLike" = "mnist_sample",
     proxy: str | Sequence[str | Choice | BoundProxy] = "swap",
     objectives: str | Sequence[str] | None = None,
+    aggregate: str | None = None,
     strategy: "str | Choice | MakeStrategy" = "swap_evolution",
     budget: int = 1000,
     max_params: float | None = None,
@@ -96,6 +98,8 @@ def search(
         proxy: One or more proxies; the first is the objective, all are recorded.
         objectives: What to improve together, as a front: proxies and costs with a minus sign, ``"swap,-macs"``; the
             first, a proxy, names the best. The first proxy alone if not given.
+        aggregate: Order what was evaluated by an aggregator of all proxies, ``"rank_sum"`` for example, which names the
+            best. The strategy itself follows the first proxy: ``random`` and ``exhaustive`` follow none.
         strategy: A strategy, with options where wanted: ``"swap_evolution(population=100)"``, or a function that makes
             one: ``make(space, objectives, seed)``.
         budget: Distinct architectures to evaluate.
@@ -160,6 +164,8 @@ def search(
     strategy = Choice.parse(strategy) if isinstance(strategy, str) else strategy
     names = [one.name for one in chosen]
     goals = check_objectives(objectives or names[:1], scores=names, costs=("params", "macs"))
+    if aggregate is not None:
+        check_aggregator(aggregate, names, objectives=len(goals))
     variant = resolve_variant(space, variant or (None if learnt else space.scoring_variant))
     trained_variant = resolve_variant(space, trained_variant)
     batch = take_batch(
@@ -221,6 +227,7 @@ def search(
         **({"latency": source.identity()} if source is not None else {}),
         **({"warm_up": asdict(plan)} if plan is not None else {}),
         **({"objectives": list(goals)} if len(goals) > 1 else {}),
+        **({"aggregate": aggregate} if aggregate is not None else {}),
     }
     meter = Meter(space, batch.task, variant=trained_variant, also=limits.bounds, latency=source)
     run = _run_folder(out, settings)
@@ -248,7 +255,8 @@ def search(
     with Store(run / "study.db" if run is not None else Path(":memory:"), settings) as store, mapper:
         status = driver.run(store, mapper)
     compared = goals if len(goals) > 1 else ()
-    ranked = best_first(driver.rows, goals[0], objectives=compared)
+    rows = driver.rows if aggregate is None else aggregated(driver.rows, aggregate)
+    ranked = best_first(rows, aggregate or goals[0], objectives=compared)
     front, checked = pareto_front(ranked, objectives=compared), None
     if source is not None and max_latency_ms is not None:
         delivered = deliver(ranked, space, source, max_latency_ms, objectives=compared, check=status == "done")
@@ -260,11 +268,11 @@ def search(
             )
     study = Study(
         status=status,
-        objective=goals[0],
+        objective=aggregate or goals[0],
         best=ranked[0] if ranked else None,
         front=front,
-        rows=tuple(driver.rows),
-        evaluations=sum(row.same_as is None for row in driver.rows),
+        rows=tuple(rows),
+        evaluations=sum(row.same_as is None for row in rows),
         resumed=driver.resumed,
         explanation=driver.explanation,
         seconds=time.perf_counter() - started,

@@ -50,7 +50,8 @@ def train(
     Args:
         run: The folder that a search has left.
         epochs: Passes over the training part.
-        top: How many of the best architectures to choose from by short trainings.
+        top: How many of the best architectures to choose from by short trainings; after a search with a measured
+            limit of latency at most those that were measured to keep it.
         trial_epochs: Of each of these; a tenth of the epochs if not given.
         patience: Epochs without a better validation after which a training ends; ``None`` for all epochs.
         recipe: ``auto``, ``sgd`` or ``adamw``, with settings where wanted: ``"sgd(lr=0.05,mixup=0.2)"``.
@@ -83,7 +84,7 @@ def train(
     if study.best is None:
         raise StudyError(f"The search in {run} found no network with a score.", "Search again, with other limits.")
     task = _task(study)
-    candidates = [_of_space(study, found.arch, task) for found in study.top(top)]
+    candidates = [_of_space(study, found.arch, task) for found in study.deliverable(top)]
     plan = TrainingPlan(
         epochs=epochs, trial_epochs=trial_epochs, patience=patience, recipe=recipe, seed=seed, device=device
     )

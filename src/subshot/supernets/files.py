@@ -1,5 +1,6 @@
 """Supernets as files: weights by name in safetensors, and in its header all that is needed to use them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _KIND = "supernet"
 _POINTS = 500
 
 
-def save_supernet(supernet: Supernet, path: Path, *, warmed_up: WarmedUp | None = None) -> str:
+def save_supernet(supernet: Supernet, path: str | os.PathLike[str], *, warmed_up: WarmedUp | None = None) -> str:
     """Write a supernet to a ``.safetensors`` file; the file is there when it is complete.
 
     Args:
@@ -39,11 +40,11 @@ def save_supernet(supernet: Supernet, path: Path, *, warmed_up: WarmedUp | None 
         "warm_up": None if warmed_up is None else {**warmed_up.to_dict(), "losses": None},
         "curve": None if warmed_up is None else _curve(warmed_up.losses),
     }
-    write_tensors(path, state, header)
+    write_tensors(Path(path), state, header)
     return digest
 
 
-def load_supernet(path: Path) -> tuple[Supernet, dict[str, Any]]:
+def load_supernet(path: str | os.PathLike[str]) -> tuple[Supernet, dict[str, Any]]:
     """Read a supernet that :func:`save_supernet` wrote; nothing in the file is run.
 
     Returns:
@@ -54,7 +55,7 @@ def load_supernet(path: Path) -> tuple[Supernet, dict[str, Any]]:
         DataError: There is no such file, or it is damaged or of another kind.
         UnknownNameError: Its space is not known here.
     """
-    state, header = read_tensors(path)
+    state, header = read_tensors(Path(path))
     if header.get("kind") != _KIND:
         raise DataError(f"{path} holds no supernet but {header.get('kind')!r}.", "Give a file of save_supernet.")
     try:

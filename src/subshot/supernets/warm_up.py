@@ -8,6 +8,7 @@ weight_decay=0))``. Its vision results come without a supernet; see ``per_archit
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +138,7 @@ def warm_up(
     data: DataLike,
     *,
     plan: WarmUp,
-    checkpoint: Path | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     every: int = 50,
     on_step: Callable[[FitState], None] | None = None,
 ) -> WarmedUp:
@@ -196,7 +197,7 @@ def warm_up(
         order=order,
         passes=passes,
         settings=settings,
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
         every=every,
         on_step=watch,
     )

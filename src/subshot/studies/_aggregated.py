@@ -1,0 +1,51 @@
+"""Order what a search has evaluated by an aggregate of all its proxies, instead of by the first one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from subshot._types import Score
+from subshot.aggregators import aggregate, scores_by_proxy
+from subshot.errors import OptionError
+from subshot.studies._store import Row
+
+
+def check_aggregator(name: str, proxies: Sequence[str], *, objectives: int) -> None:
+    """Refuse what could not be aggregated at the end, before anything is evaluated.
+
+    Args:
+        name: An aggregator.
+        proxies: Of the search.
+        objectives: How many are improved together.
+
+    Raises:
+        UnknownNameError: No aggregator has that name.
+        DataError: It reads proxies that the search doesn't have.
+        OptionError: One proxy only, a proxy of the same name, or several objectives, which have a front instead.
+    """
+    aggregate(name, {proxy: np.zeros(1) for proxy in proxies})
+    if objectives > 1:
+        raise OptionError("Both objectives and an aggregate were given.", "A front has no single order: give one.")
+    if len(proxies) < 2 or name in proxies:
+        raise OptionError(f"{name} was to aggregate {', '.join(proxies)}.", "Give two proxies or more.")
+
+
+def aggregated(rows: Sequence[Row], name: str) -> list[Row]:
+    """The rows with the aggregate as one more score; it is relative to the distinct architectures among them.
+
+    Args:
+        rows: Trials of a search.
+        name: An aggregator, and the new score's name.
+    """
+    distinct = [row for row in rows if row.same_as is None]
+    if not distinct:
+        return list(rows)
+    values = aggregate(name, scores_by_proxy([row.scores for row in distinct])).values
+    of = {row.arch: float(value) for row, value in zip(distinct, values, strict=True)}
+    return [replace(row, scores={**row.scores, name: _score(row, of[row.arch])}) for row in rows]
+
+
+def _score(row: Row, value: float) -> Score:
+    first = next(iter(row.scores.values()))  # all scores of a row share the passes, and what they cost
+    return Score.of(value, reason="" if np.isfinite(value) else "no proxy has a finite score", cost=first.cost)

@@ -1,0 +1,68 @@
+"""A search whose result is ordered by an aggregate of all its proxies."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from subshot.errors import DataError, OptionError, UnknownNameError
+from subshot.studies._reading import read_study
+from subshot.studies.status import read_status
+from subshot.studies.study import search
+
+
+@pytest.fixture
+def settings(small):
+    return {**small, "proxy": "nwot,grad_norm,synflow", "strategy": "random", "budget": 20, "aggregate": "rank_sum"}
+
+
+def test_the_result_is_ordered_by_the_rank_sum(settings):
+    study = search(**settings)
+    distinct = [row for row in study.rows if row.same_as is None]
+    ranks = sum(
+        rankdata([row.scores[name].value for row in distinct]) for name in ("nwot", "grad_norm", "synflow")
+    )  # by hand
+    assert [row.scores["rank_sum"].value for row in distinct] == pytest.approx(list(ranks))
+    assert study.objective == "rank_sum"
+    assert study.best.arch == distinct[int(np.argmax(ranks))].arch
+    assert study.best.score.value == max(ranks)
+    assert [found.score.value for found in study.top(20)] == sorted(ranks, reverse=True)
+    assert study.front[0].arch == study.best.arch
+    # The architectures are those of a search without it, and their scores too.
+    plain = search(**{**settings, "aggregate": None})
+    assert [(row.arch, row.scores["synflow"].value) for row in plain.rows] == [
+        (row.arch, row.scores["synflow"].value) for row in study.rows
+    ]
+    assert "rank_sum" not in plain.rows[0].scores
+
+
+def test_it_is_read_back_and_resumed(settings, tmp_path):
+    run = tmp_path / "run"
+    search(**{**settings, "budget": 8}, out=run)
+    study = search(**settings, out=run)
+    assert study.resumed == 8
+    unbroken = search(**settings)
+    assert [(one.arch, one.score.value) for one in study.top(20)] == [
+        (one.arch, one.score.value) for one in unbroken.top(20)
+    ]
+    read = read_study(run)
+    assert (read.objective, read.best, read.front) == ("rank_sum", study.best, study.front)
+    assert json.loads((run / "best.json").read_text())["objective"] == "rank_sum"
+    told = read_status(run).parts
+    assert told["search"]["objective"] == "rank_sum"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"aggregate": "mean"}, UnknownNameError, "mean"),
+        ({"aggregate": "az_nas"}, DataError, "az_expressivity"),
+        ({"proxy": "nwot"}, OptionError, "two proxies"),
+        ({"objectives": "nwot,-macs"}, OptionError, "no single order"),
+    ],
+)
+def test_what_cannot_be_aggregated_is_refused_first(settings, change, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        search(**{**settings, **change}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
