@@ -23,14 +23,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from subshot import Study, TaskSpec, __version__, aggregate
+from subshot import TaskSpec, __version__
 from subshot._choice import Choice
 from subshot._seeds import stable_rng
-from subshot.aggregators import scores_by_proxy
 from subshot.costs._latency_records import Latency, LatencyProtocol
 from subshot.costs.latency import measure_latencies
 from subshot.costs.macs import count_macs
@@ -141,13 +139,6 @@ def options(description: str | None, *, epochs: int, seeds: int, budget: int, da
 def folder_of(given: argparse.Namespace, name: str) -> Path:
     """Where an example keeps its run."""
     return (given.out or HERE / "cache") / (f"{name}_quick" if given.quick else name)
-
-
-def by_rank_sum(study: Study) -> list[str]:
-    """The architectures of a search, best first by the sum of their ranks by every proxy of it."""
-    rows = [row for row in study.rows if row.same_as is None]
-    values = aggregate("rank_sum", scores_by_proxy([row.scores for row in rows])).values
-    return [rows[position].arch for position in np.argsort(-np.nan_to_num(values, nan=-math.inf), kind="stable")]
 
 
 def candidate(space: Space, arch: str, task: TaskSpec) -> Candidate:

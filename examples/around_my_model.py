@@ -18,8 +18,6 @@ from _comparison import (
     Example,
     Network,
     Rival,
-    by_rank_sum,
-    candidate,
     compare,
     equal_cost,
     exported,
@@ -33,7 +31,6 @@ from torch import nn
 import subshot
 from subshot.spaces._space import Space
 from subshot.training.parts import Parts, parts_from
-from subshot.training.winner import TrainingPlan, train_winner
 
 TASK = subshot.TaskSpec.images(3, 32, 32, classes=10)
 PROXIES, TOP = "near,az_progressivity,synflow", 8
@@ -88,11 +85,12 @@ def main() -> int:
     given = options(__doc__, epochs=8, seeds=1, budget=200, data="fashion_mnist")
     around = subshot.get_space(f"{Path(__file__).resolve()}:space")
     size = size_of(my_model, TASK)
+    samples = 400 if given.quick else 20_000
     example = Example(
         name="around_my_model",
         title="Around a network of one's own",
         task=TASK,
-        load=functools.partial(load, given.data, 400 if given.quick else 20_000),
+        load=functools.partial(load, given.data, samples),
         limits={"parameters": size.parameters, "macs": size.macs},
         how=f"{given.budget} of {around.size:,} networks around it that cost no more, by the rank sum of {PROXIES}; "
         f"the best of the first {TOP} on the validation part after one epoch.",
@@ -101,18 +99,17 @@ def main() -> int:
     run, clock = folder / "run", Clock(folder)
 
     with clock("search"):
-        study = subshot.search(
-            around, data=given.data, image_size=TASK.image_shape[1:], proxy=PROXIES, strategy="random",
-            budget=given.budget, max_params=size.parameters, max_macs=size.macs, out=run,
+        subshot.search(
+            around, data=given.data, image_size=TASK.image_shape[1:], proxy=PROXIES, aggregate="rank_sum",
+            strategy="random", budget=given.budget, max_params=size.parameters, max_macs=size.macs, out=run,
         )  # fmt: skip
-    parts = example.load()
-    with clock("train"):
-        best = [candidate(around, arch, TASK) for arch in by_rank_sum(study)[:TOP]]
-        training = train_winner(
-            best, parts, plan=TrainingPlan(epochs=given.epochs, trial_epochs=1, recipe=RECIPE), folder=run
-        )
+    with clock("train"):  # the model itself is trained with the others, below
+        training = subshot.train(
+            run, data=given.data, max_samples=samples, epochs=given.epochs, top=TOP, trial_epochs=1, recipe=RECIPE,
+            baseline="none",
+        )  # fmt: skip
     with clock("export"):
-        notes = exported(run, parts)
+        notes = exported(run, example.load())
 
     text = next(one.text for one in training.networks if one.role == "winner")
     winner = Network(around, text, TASK)

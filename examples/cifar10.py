@@ -15,8 +15,6 @@ from _comparison import (
     Example,
     Network,
     Rival,
-    by_rank_sum,
-    candidate,
     compare,
     equal_cost,
     exported,
@@ -30,7 +28,6 @@ from _networks import plain, resnet20
 
 import subshot
 from subshot.training.parts import Parts, parts_from
-from subshot.training.winner import TrainingPlan, train_winner
 
 MAX_MACS = 4_000_000
 
@@ -53,11 +50,12 @@ def load(data: str, samples: int) -> Parts:
 def main() -> int:
     """Search, train, export, compare."""
     given = options(__doc__, epochs=8, seeds=3, budget=300, data="cifar10")
+    samples = 400 if given.quick else 20_000
     example = Example(
         name="cifar10",
         title="CIFAR-10 inside 4 million multiply-accumulates",
         task=TASK,
-        load=functools.partial(load, given.data, 400 if given.quick else 20_000),
+        load=functools.partial(load, given.data, samples),
         limits={"macs": MAX_MACS},
         how=f"{given.budget} random architectures of {SPACE} inside the limit, by the rank sum of {PROXIES}; the best "
         f"of the first {TOP} on the validation part after one epoch.",
@@ -66,18 +64,16 @@ def main() -> int:
     run, clock, space = folder / "run", Clock(folder), subshot.get_space(SPACE)
 
     with clock("search"):
-        study = subshot.search(
-            space, data=given.data, proxy=PROXIES, strategy="random", budget=given.budget, max_macs=MAX_MACS,
-            image_size=TASK.image_shape[1:], out=run,
+        subshot.search(
+            space, data=given.data, proxy=PROXIES, aggregate="rank_sum", strategy="random", budget=given.budget,
+            max_macs=MAX_MACS, image_size=TASK.image_shape[1:], out=run,
         )  # fmt: skip
-    parts = example.load()
     with clock("train"):
-        best = [candidate(space, arch, TASK) for arch in by_rank_sum(study)[:TOP]]
-        training = train_winner(
-            best, parts, plan=TrainingPlan(epochs=given.epochs, trial_epochs=1, recipe=RECIPE), folder=run
+        training = subshot.train(
+            run, data=given.data, max_samples=samples, epochs=given.epochs, top=TOP, trial_epochs=1, recipe=RECIPE
         )
     with clock("export"):
-        notes = exported(run, parts)
+        notes = exported(run, example.load())
 
     text = next(one.text for one in training.networks if one.role == "winner")
     winner = Rival("winner", text, Network(space, text, TASK))

@@ -21,7 +21,6 @@ from _comparison import (
     Example,
     Network,
     Rival,
-    by_rank_sum,
     candidate,
     compare,
     equal_cost,
@@ -164,7 +163,7 @@ def main() -> int:
         )  # fmt: skip
     parts = example.load()
     with clock("train"):
-        best = [candidate(own, arch, TASK) for arch in by_rank_sum(study)[:TOP]]
+        best = [candidate(own, arch, TASK) for arch in (found.arch for found in study.top(TOP))]
         plan = TrainingPlan(epochs=given.epochs, trial_epochs=min(2, given.epochs), recipe=RECIPE)
         training = train_winner(best, parts, plan=plan, folder=run)
     with clock("export"):
