@@ -33,13 +33,13 @@ def test_a_search_from_its_end_to_its_export(run, searched, npz, folder):
     assert (told["search"]["evaluations"], told["search"]["budget"]) == (12, 12)
     assert told["search"]["failed"] == best["failed"]
     assert (told["rank"], told["warm_up"], told["train"]) == (None, None, None)
-    assert told["continued_by"] == "subshot train run"
+    assert told["continued_by"] == f"subshot train run --data {npz}"
     assert "best.json" in told["files"]
     assert {path: path.read_bytes() for path in (folder / "run").iterdir()} == before
     shown = lines(run("status", "run"))
     assert "done, 12 of 12 architectures" in shown[0]
     assert best["best"]["arch"] in shown[1]
-    assert shown[-1] == "Next: subshot train run"
+    assert shown[-1] == f"Next: subshot train run --data {npz}"
 
     assert run("train", "run", "--data", npz, "--epochs", 1).code == 0
     told = run("status", "run", "--json").json

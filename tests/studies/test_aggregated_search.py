@@ -53,6 +53,30 @@ def test_it_is_read_back_and_resumed(settings, tmp_path):
     assert told["search"]["objective"] == "rank_sum"
 
 
+def test_another_aggregate_orders_the_same_evaluations(settings, tmp_path):
+    run = tmp_path / "run"
+    summed = search(**settings, out=run)
+    voted = search(**{**settings, "aggregate": "vote"}, out=run)
+    assert voted.resumed == summed.evaluations
+    assert [row.arch for row in voted.rows] == [row.arch for row in summed.rows]
+    assert (voted.objective, read_study(run).objective) == ("vote", "vote")
+    plain = search(**{**settings, "aggregate": None}, out=run)
+    assert (plain.objective, read_study(run).objective) == ("nwot", "nwot")
+    # What is handed out tells the scores behind the aggregate.
+    assert set(summed.best.to_dict()["others"]) == {"nwot", "grad_norm", "synflow"}
+
+
+def test_ties_go_to_the_smaller_and_the_front_has_no_beaten_member(settings):
+    study = search(**{**settings, "aggregate": "vote", "budget": 60})  # votes are often equal
+    values = [(found.score.value, found.costs["params"], found.costs["macs"]) for found in study.front]
+    assert len({value for value, *_ in values}) < len(study.rows)
+    for one in values:
+        for other in values:
+            if one != other:
+                assert not (other[0] >= one[0] and other[1] <= one[1] and other[2] <= one[2])
+    assert study.front[0] == study.best
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -7,10 +7,11 @@ import pytest
 from subshot.costs import _latency_predictor, latency
 from subshot.costs._latency_records import Latencies, Latency
 from subshot.costs._trace import trace_architecture
-from subshot.errors import InfeasibleError, OptionError
+from subshot.errors import InfeasibleError, OptionError, StudyError
 from subshot.spaces._space import get_space
 from subshot.studies._reading import read_study
 from subshot.studies.study import search
+from subshot.studies.training import train
 
 SPACE = get_space("nasbench201(channels=2,cells=1)")
 
@@ -101,6 +102,48 @@ def test_what_was_dropped_is_not_trained_later(machine, settings, tmp_path):
     assert read.deliverable(1)[0].arch == study.best.arch
     assert [one.arch for one in read.deliverable(40)] == [one.arch for one in study.top(40) if one.arch in kept]
     assert read.deliverable(3) == ten[:3]
+
+
+def test_what_was_dropped_stays_dropped_when_the_search_goes_on_and_ends_early(machine, settings, tmp_path):
+    machine.surprise = 2.0
+    run = tmp_path / "run"
+    first = search(**settings, max_latency_ms=1.5, out=run)
+    dropped = {one["arch"] for one in first.latency["measured"] if not one["kept"]}
+    assert dropped
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(kind):
+        def on_progress(progress):
+            if progress.evaluations == 43:
+                raise kind
+
+        return on_progress
+
+    with pytest.raises(Stopped):  # as a kill would leave it
+        search(**{**settings, "budget": 60}, max_latency_ms=1.5, out=run, on_progress=stop(Stopped))
+    read = read_study(run)
+    assert read.status == "interrupted"
+    assert not {one.arch for one in (*read.top(99), *read.front)} & dropped
+    stopped = search(**{**settings, "budget": 60}, max_latency_ms=1.5, out=run, on_progress=stop(KeyboardInterrupt))
+    assert stopped.status == "interrupted"
+    assert not {one.arch for one in (*stopped.top(99), *stopped.front)} & dropped
+    assert stopped.best is None or stopped.best.arch not in dropped
+
+
+def test_measuring_ends_at_a_number_and_only_measured_networks_are_left(machine, settings, monkeypatch, tmp_path):
+    machine.surprise = 100
+    monkeypatch.setattr("subshot.studies._delivered._MOST", 5)
+    run = tmp_path / "run"
+    study = search(**settings, max_latency_ms=1.5, out=run)
+    assert len(study.latency["measured"]) == 5
+    assert study.latency["only_measured"]
+    read = read_study(run)
+    for one in (study, read):
+        assert (one.best, one.front, one.top(3), one.deliverable(3)) == (None, (), [], [])
+    with pytest.raises(StudyError, match="found no network"):
+        train(run, data=settings["data"])
 
 
 def test_limits_that_nothing_meets_name_the_nearest(machine, settings):

@@ -6,7 +6,7 @@ import pytest
 
 import subshot
 from subshot.errors import DataError, OptionError, StudyError
-from subshot.studies import _checkpoints
+from subshot.studies import _checkpoints, training
 from subshot.training import winner
 
 SPACE = "nasbench201(channels=2,cells=1)"
@@ -145,3 +145,13 @@ def test_other_files_are_no_checkpoints(run, data, tmp_path):
     assert _checkpoints.checkpoint_of(path.parent, "trial", state) is None
     other = dataclasses.replace(state, seconds=state.seconds + 1)
     assert _checkpoints.checkpoint_of(path.parent, "winner", other) is None
+
+
+def test_a_space_made_in_python_needs_a_name(tmp_path, data):
+    space = subshot.Space(choices={"width": [2, 4]}, build=lambda width: None, task=subshot.get_space(SPACE).task)
+    study = subshot.search(
+        subshot.get_space(SPACE), data=data, budget=2, strategy="random", batch_size=8, out=tmp_path / "run"
+    )
+    stored = dataclasses.replace(study, settings={**study.settings, "space": space.name})
+    with pytest.raises(StudyError, match=r"made in Python, 'own'.*space='spaces\.py:make'"):
+        training._space_of(stored)

@@ -149,6 +149,10 @@ class LatencySource:
                 add_checked(self._file, self._checked)
         return [self._checked[text] for text in texts]
 
+    def measured(self, arch: Arch) -> Latency | None:
+        """What :meth:`measure` found of it, now or in an earlier run with the same file."""
+        return self._checked.get(self._space.format(arch))
+
     def keep_in(self, file: Path, *, anew: bool) -> None:
         """Use this file if none was given: read at once, unless all is to start anew; written by :meth:`save`."""
         if self._file is None and self._table is None:

@@ -50,6 +50,8 @@ def export_winner(run: "str | os.PathLike[str]", *, format: str = "safetensors")
     run = Path(run)
     weights = run / WEIGHTS
     if not weights.is_file():
+        if not run.is_dir():
+            raise StudyError(f"There is no folder {run}.", "Name the folder of a search whose winner was trained.")
         raise StudyError(f"{run} has no trained network.", f"Train the winner first: subshot train {run}.")
     network, task, told = load_trained(weights)
     examples = examples_for(task)

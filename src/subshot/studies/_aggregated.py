@@ -28,7 +28,9 @@ def check_aggregator(name: str, proxies: Sequence[str], *, objectives: int) -> N
     if objectives > 1:
         raise OptionError("Both objectives and an aggregate were given.", "A front has no single order: give one.")
     if len(proxies) < 2 or name in proxies:
-        raise OptionError(f"{name} was to aggregate {', '.join(proxies)}.", "Give two proxies or more.")
+        raise OptionError(
+            f"{name} was to aggregate {', '.join(proxies)}.", "Give two proxies or more: --proxy near,swap."
+        )
 
 
 def aggregated(rows: Sequence[Row], name: str) -> list[Row]:

@@ -4,11 +4,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from subshot.costs._latency_records import Latency
 from subshot.costs._latency_source import LatencySource
 from subshot.spaces._space import Space
 from subshot.studies._result import Found, delivered, pareto_front
 
-# Architectures measured at most; what is beaten by none of those left by then is as good as what is missed.
+# Architectures measured at most, at one time; after that only what was measured is handed out.
 _MOST = 100
 
 # Besides the front, so many of the best are measured: trainings choose among them.
@@ -50,35 +51,45 @@ def deliver(
         source: Measures them.
         limit_ms: The limit.
         objectives: What the front is of; the score and all costs if not given.
-        check: Whether to measure at all; a search that was interrupted doesn't.
+        check: Whether to measure anything now; a search that was interrupted doesn't.
     """
-    left, measured = list(ranked), dict[str, dict[str, Any]]()
     predicted = {found.arch: found.costs["latency_ms"] for found in ranked}
+    measured: dict[str, dict[str, Any]] = {}
+
+    def note(arch: str, result: Latency) -> None:
+        measured[arch] = {
+            "arch": arch,
+            "predicted_ms": predicted[arch],
+            "ms": result.ms if result.ok else None,
+            "low_ms": result.low_ms if result.ok else None,
+            "high_ms": result.high_ms if result.ok else None,
+            "reason": result.reason,
+            "kept": result.ok and result.high_ms <= limit_ms,
+        }
+
+    for found in ranked:  # what an earlier part of this search has measured stays true
+        known = source.measured(space.parse(found.arch))
+        if known is not None:
+            note(found.arch, known)
+    left, spent, only_measured = delivered(ranked, {"measured": measured.values()}), 0, False
     front = pareto_front(left, objectives=objectives)
-    check = check and source.measurable
-    while check and (unknown := _unmeasured([*front, *left[:_BEST]], measured)):
-        if len(measured) >= _MOST:
+    while check and source.measurable and (unknown := _unmeasured([*front, *left[:_BEST]], measured)):
+        some = unknown[: _MOST - spent]
+        if not some:
+            only_measured = True
             left = [found for found in left if found.arch in measured]
             front = pareto_front(left, objectives=objectives)
             break
-        results = source.measure([space.parse(arch) for arch in unknown]) or []
-        for arch, result in zip(unknown, results, strict=True):
-            kept = result.ok and result.high_ms <= limit_ms
-            measured[arch] = {
-                "arch": arch,
-                "predicted_ms": predicted[arch],
-                "ms": result.ms if result.ok else None,
-                "low_ms": result.low_ms if result.ok else None,
-                "high_ms": result.high_ms if result.ok else None,
-                "reason": result.reason,
-                "kept": kept,
-            }
+        for arch, result in zip(some, source.measure([space.parse(arch) for arch in some]) or [], strict=True):
+            note(arch, result)
+        spent += len(some)
         left = delivered(left, {"measured": measured.values()})
         front = pareto_front(left, objectives=objectives)
     report = {
         **source.to_dict(),
         "limit_ms": limit_ms,
         "measured": list(measured.values()),
+        "only_measured": only_measured,
         "unchecked": [
             found.arch for found in front if found.arch not in measured and not source.knows(space.parse(found.arch))
         ],

@@ -14,7 +14,7 @@ from subshot.studies._aggregated import aggregated
 from subshot.studies._result import Study, best_first, delivered, pareto_front
 from subshot.studies._store import Row, Store
 
-_HINT = "Name the folder that a search or a ranking has left."
+_HINT = "Name the folder that a search or a ranking has left: subshot search --out RUN."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def read_stored(run: Path) -> Stored:
     """
     settings = stored_settings(run)
     if settings is None:
-        raise StudyError(f"{run} holds no study.db.", _HINT)
+        what = f"{run} holds no study.db." if run.is_dir() else f"There is no folder {run}."
+        raise StudyError(what, _HINT)
     with Store(run / "study.db", settings) as store:
         return Stored(settings, tuple(store.rows().values()))
 
@@ -76,16 +77,18 @@ def read_study(run: Path) -> Study:
     settings, rows = stored.settings, stored.rows
     if "objective" not in settings or "protocol" not in settings:
         raise StudyError(f"{run} holds a study, but no search.", _HINT)
-    aggregate = settings.get("aggregate")
+    known = _best(run / "best.json")
+    aggregate, latency = known.get("aggregate"), known.get("latency")
     objective = aggregate or settings["objective"]
     rows = rows if aggregate is None else tuple(aggregated(rows, aggregate))
     evaluations = sum(row.same_as is None for row in rows)
-    told = _told(run / "best.json", evaluations)
+    # What a search tells of itself when it ends is true no more if it has gone on since and was killed.
+    told = known if known.get("evaluations") == evaluations else {}
     status: Literal["done", "interrupted"] = "done" if told.get("status") == "done" else "interrupted"
     finished = [row.finished for row in rows]
     objectives = tuple(settings.get("objectives", ()))
-    latency = told.get("latency")
-    ranked = delivered(best_first(rows, objective, objectives=objectives), latency)
+    noted = objectives if aggregate is None else list(settings["proxies"])
+    ranked = delivered(best_first(rows, objective, objectives=noted), latency)
     return Study(
         status=status,
         objective=objective,
@@ -101,15 +104,16 @@ def read_study(run: Path) -> Study:
         run=run,
         warm_up=told.get("warm_up"),
         latency=latency,
+        aggregate=aggregate,
     )
 
 
-def _told(path: Path, evaluations: int) -> Mapping[str, Any]:
-    """What the search told of itself when it ended; nothing if it has gone on since and was killed."""
+def _best(path: Path) -> Mapping[str, Any]:
+    """What a search wrote when it ended last; empty if it never did."""
     if not path.is_file():
         return {}
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} can't be read: {error}.", "Run the search again; it is kept in study.db.") from error
-    return told if isinstance(told, dict) and told.get("evaluations") == evaluations else {}
+    return told if isinstance(told, dict) else {}

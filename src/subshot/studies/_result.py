@@ -62,6 +62,7 @@ class Study:
             weren't.
         latency: What latencies under a limit were predicted by, and what measuring those handed out gave; ``None``
             without such a limit.
+        aggregate: The aggregator that orders the result, which is its :attr:`objective` then.
     """
 
     status: Literal["done", "interrupted"]
@@ -78,6 +79,7 @@ class Study:
     run: Path | None
     warm_up: Mapping[str, Any] | None = None
     latency: Mapping[str, Any] | None = None
+    aggregate: str | None = None
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -117,6 +119,7 @@ class Study:
             "resumed": self.resumed,
             "compute_seconds": round(self.compute_seconds, 3),
             "objective": self.objective,
+            **({"aggregate": self.aggregate} if self.aggregate is not None else {}),
             "settings": {key: value for key, value in self.settings.items() if key != "protocol"},
             "protocol": self.protocol.to_dict(),
             "run": str(self.run) if self.run else None,
@@ -126,7 +129,7 @@ class Study:
 
 
 def best_first(rows: Sequence[Row], objective: str, *, objectives: Sequence[str] = ()) -> list[Found]:
-    """Distinct architectures with a finite objective, best first, the earlier first among equals.
+    """Distinct architectures with a finite objective, best first; among equals the smaller, then the earlier first.
 
     Args:
         rows: Trials.
@@ -143,17 +146,22 @@ def best_first(rows: Sequence[Row], objective: str, *, objectives: Sequence[str]
         for row in rows
         if row.same_as is None and row.scores[objective].ok
     ]
-    return sorted(found, key=lambda one: -one.score.value)
+    return sorted(found, key=lambda one: (-one.score.value, one.costs.get("params", 0.0), one.costs.get("macs", 0.0)))
 
 
 def delivered(ranked: Sequence[Found], latency: Mapping[str, Any] | None) -> list[Found]:
     """Those that may be handed out, with latencies as measured: what was measured to be too slow is left out.
 
+    Where more would have had to be measured than could be, only those that were measured may be handed out.
+
     Args:
         ranked: Architectures in any order, which stays.
         latency: What a search with a limit of latency told of measuring, :attr:`Study.latency`.
     """
-    measured = {one["arch"]: one for one in (latency or {}).get("measured", ())}
+    latency = latency or {}
+    measured = {one["arch"]: one for one in latency.get("measured", ())}
+    if latency.get("only_measured", False):
+        ranked = [one for one in ranked if one.arch in measured]
     return [
         replace(one, costs={**one.costs, "latency_ms": measured[one.arch]["ms"]}) if one.arch in measured else one
         for one in ranked
@@ -172,14 +180,22 @@ def pareto_front(ranked: Sequence[Found], *, objectives: Sequence[str] = ()) -> 
     if objectives:
         return _front_of(ranked, objectives)
     front: list[Found] = []
-    for one in ranked:  # by falling score: only those before can dominate
+    for one in ranked:  # by falling score: later ones can't beat those before, unless their scores are equal
         if not any(
-            all(other.costs.get(name, math.inf) <= value for name, value in one.costs.items())
-            and (other.score.value > one.score.value or other.costs != one.costs)
+            _costs_no_more(other, one) and (other.score.value > one.score.value or other.costs != one.costs)
             for other in front
         ):
+            front = [
+                other
+                for other in front
+                if other.score.value > one.score.value or other.costs == one.costs or not _costs_no_more(one, other)
+            ]
             front.append(one)
     return tuple(front)
+
+
+def _costs_no_more(one: Found, other: Found) -> bool:
+    return all(one.costs.get(name, math.inf) <= value for name, value in other.costs.items())
 
 
 def _front_of(ranked: Sequence[Found], objectives: Sequence[str]) -> tuple[Found, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -96,7 +97,7 @@ def read_status(run: Path) -> RunStatus:
         raise StudyError(f"{run} holds no run.", _HINT)
     exported = (path.relative_to(run).as_posix() for path in sorted((run / "export").glob("network.*")))
     files = (*(name for name in _FILES if (run / name).is_file()), *exported)
-    continued_by, note = _next(run, parts, kept, files)
+    continued_by, note = _next(run, parts, kept, files, settings)
     return RunStatus(run, parts, files, continued_by, note)
 
 
@@ -202,10 +203,10 @@ def _search(run: Path, settings: Mapping[str, Any], rows: _Rows, kept: Mapping[s
         "state": _state(done, rows),
         "space": settings.get("space"),
         "strategy": settings.get("strategy"),
-        "objective": settings.get("aggregate", objective) if done else objective,
+        "objective": told.get("objective", objective) if done else objective,
         "evaluations": rows.count,
         "budget": kept.get("budget"),
-        "failed": failed,
+        "failed": told.get("failed", failed) if done else failed,
         "best": told["best"] if done else best,
         "seconds_since": _since(rows.last),
     }
@@ -293,7 +294,11 @@ def _network(one: Checkpoint) -> Mapping[str, Any]:
 
 
 def _next(
-    run: Path, parts: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Mapping[str, Any]], files: tuple[str, ...]
+    run: Path,
+    parts: Mapping[str, Mapping[str, Any]],
+    kept: Mapping[str, Mapping[str, Any]],
+    files: tuple[str, ...],
+    settings: Mapping[str, Any],
 ) -> tuple[str, str]:
     """The command that goes on, or what to do where it isn't known."""
     if any(part["state"] == "running" for part in parts.values()):
@@ -307,8 +312,19 @@ def _next(
     if "search" not in parts or parts["search"]["best"] is None:
         return "", ""
     if "train" not in parts:
-        return f"subshot train {run}", ""
+        return f"subshot train {run}{_data_option(settings, str(kept.get('search', {}).get('command', '')))}", ""
     return ("", "") if any(name.startswith("export/") for name in files) else (f"subshot export {run}", "")
+
+
+def _data_option(settings: Mapping[str, Any], searched: str) -> str:
+    """What a training must be told besides the run: images without a registered name are only where they are."""
+    from subshot.data import DATASETS
+
+    if settings["protocol"]["data"] in DATASETS:
+        return ""
+    words = shlex.split(searched)
+    given = words[words.index("--data") + 1 :] if "--data" in words else []
+    return f" --data {shlex.quote(given[0]) if given else 'PATH'}"
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -139,7 +139,8 @@ def search(
         on_progress: Called after every evaluation.
         on_warm_up: Called after every step of the warm-up.
 
-    The budget isn't part of what the study is: a larger one continues it.
+    Neither the budget nor the aggregate is part of what the study is: a larger budget continues it, another aggregate
+    orders it anew.
 
     Raises:
         SubshotError: Something given is unknown, out of range, or can't be used; the message says what to do.
@@ -227,7 +228,6 @@ def search(
         **({"latency": source.identity()} if source is not None else {}),
         **({"warm_up": asdict(plan)} if plan is not None else {}),
         **({"objectives": list(goals)} if len(goals) > 1 else {}),
-        **({"aggregate": aggregate} if aggregate is not None else {}),
     }
     meter = Meter(space, batch.task, variant=trained_variant, also=limits.bounds, latency=source)
     run = _run_folder(out, settings)
@@ -256,7 +256,7 @@ def search(
         status = driver.run(store, mapper)
     compared = goals if len(goals) > 1 else ()
     rows = driver.rows if aggregate is None else aggregated(driver.rows, aggregate)
-    ranked = best_first(rows, aggregate or goals[0], objectives=compared)
+    ranked = best_first(rows, aggregate or goals[0], objectives=compared if aggregate is None else names)
     front, checked = pareto_front(ranked, objectives=compared), None
     if source is not None and max_latency_ms is not None:
         delivered = deliver(ranked, space, source, max_latency_ms, objectives=compared, check=status == "done")
@@ -281,6 +281,7 @@ def search(
         run=run,
         warm_up=history,
         latency=checked,
+        aggregate=aggregate,
     )
     if run is not None:
         write_best(run, study)

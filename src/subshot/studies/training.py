@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subshot._types import TaskSpec
-from subshot.errors import DataError, OptionError, StudyError
-from subshot.spaces._space import SPACES, get_space
+from subshot.errors import DataError, OptionError, StudyError, UnknownNameError
+from subshot.spaces._space import SPACES, Space, get_space
 from subshot.studies._checkpoints import FOLDER, TrainEpoch, checkpoint_of
 from subshot.studies._reading import read_study
 from subshot.studies._result import Study
@@ -82,9 +82,18 @@ def train(
     run = Path(run)
     study = read_study(run)
     if study.best is None:
-        raise StudyError(f"The search in {run} found no network with a score.", "Search again, with other limits.")
+        raise StudyError(
+            f"The search in {run} found no network with a score that keeps its limits.",
+            "Search again, with other limits.",
+        )
+    wanted = study.deliverable(top)
+    if not wanted:
+        raise StudyError(
+            f"No network that the search in {run} found was measured to keep its limit of latency.",
+            "Search on with a larger budget, or anew with another limit.",
+        )
     task = _task(study)
-    candidates = [_of_space(study, found.arch, task) for found in study.deliverable(top)]
+    candidates = [_of_space(study, found.arch, task) for found in wanted]
     plan = TrainingPlan(
         epochs=epochs, trial_epochs=trial_epochs, patience=patience, recipe=recipe, seed=seed, device=device
     )
@@ -157,10 +166,22 @@ class _Listeners:
         return new
 
 
+def _space_of(study: Study) -> Space:
+    """The space of a search, which must have a name to come back by."""
+    name = str(study.settings["space"])
+    try:
+        return get_space(name)
+    except UnknownNameError as error:
+        raise StudyError(
+            f"The search was of a space made in Python, {name!r}, which its folder can't bring back.",
+            "Put what makes it into a function of a file, and search by that name: space='spaces.py:make'.",
+        ) from error
+
+
 def _task(study: Study) -> TaskSpec:
     """What the networks of the search were built for."""
     shape, outputs = study.protocol.input_shape, int(study.settings["classes"])
-    own = get_space(str(study.settings["space"])).task
+    own = _space_of(study).task
     if len(shape) == 3:
         return TaskSpec.images(*shape, classes=outputs)
     return TaskSpec(tuple(dataclasses.replace(spec, shape=shape) for spec in own.inputs), outputs)
@@ -170,7 +191,7 @@ def _of_space(study: Study, text: str, task: TaskSpec) -> "Candidate":
     from subshot.training.winner import Candidate
 
     name, variant = str(study.settings["space"]), str(study.settings["trained_variant"])
-    space = get_space(name)
+    space = _space_of(study)
     built = {"space": name, "arch": text, "variant": variant}
     return Candidate(text, lambda: space.build(space.parse(text), task, variant=variant), built)
 
@@ -183,7 +204,7 @@ def _baseline(
         return None
     if wanted != _AUTO:
         return _named(wanted, task, seed)
-    space = get_space(str(study.settings["space"]))
+    space = _space_of(study)
     start: Any = getattr(space, "start", None)
     text = None if start is None else space.format(start)
     return None if text is None or text in [one.text for one in without] else _of_space(study, text, task)

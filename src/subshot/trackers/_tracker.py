@@ -190,7 +190,9 @@ class Tracker:
             run, self._status = result.run, result.status
             self._scalar("search/evaluations", result.evaluations, result.evaluations)
             if result.best is not None:
-                self._scalar("search/best", result.best.score.value, result.evaluations)
+                # An aggregate is of another scale than the proxy that the curve is of.
+                name = "search/best" if result.aggregate is None else f"search/best_{result.aggregate}"
+                self._scalar(name, result.best.score.value, result.evaluations)
         else:
             run = result.weights.parent
             for one in result.networks:
