@@ -1,4 +1,4 @@
-"""Does a score of a supernet after 10 % of its training beat zero-shot scores, the trained supernet, size and accuracy?
+"""Does a score of a supernet after 1 or 10 % of its training beat zero-shot scores, the trained supernet, size and accuracy?
 
 A score, or a rank sum of two or three, is chosen on the cells of supernet_curves.py by its mean Spearman over three supernets, at
 10 % and, as its rival, without training. Both choices are judged on as many fresh cells: no cell that chose is judged.
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from _scores import HERE
+from _scores import HERE, protocol_for, scores
 from main_table import cells
 from supernet_curves import ACCURACY, ALL, ONE_SHOT, SEEDS, WHOLE, Checkpoint, read_scores
 from warm_up_curves import interval, paired, resampled
@@ -20,6 +20,8 @@ from warm_up_curves import interval, paired, resampled
 from subshot._types import Arch
 from subshot.aggregators import aggregate
 from subshot.benchmarks.ranking import kendall, spearman
+from subshot.data import take_batch
+from subshot.spaces.nasbench201 import NasBench201
 
 WARM, COLD = "10 %", "0 %"
 BETWEEN = ("1 %",)
@@ -52,6 +54,13 @@ def label(names: Names) -> str:
     return names[0] if len(names) == 1 else f"rank_sum of {', '.join(names)}"
 
 
+def full_size(archs: list[Arch], names: Names, workers: int) -> Scores:
+    """Scores of the networks that the accuracies are of, untrained."""
+    space, batch = NasBench201(), take_batch("cifar10", 32, samples="random", seed=0, image_size=None)
+    label_of = "sub_one_shot_full"
+    return scores(label_of, space, archs, batch, protocol_for(space, batch), proxies=",".join(names), workers=workers)
+
+
 def mean_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]], truth: np.ndarray) -> str:
     """Difference of correlations, mean over supernets; the same resamples of the cells for all."""
     value = np.mean([spearman(a, truth) - spearman(b, truth) for a, b in pairs])
@@ -82,14 +91,16 @@ def main() -> None:
     wanted = dict.fromkeys((COLD, *BETWEEN), needed) | dict.fromkeys((WARM, ONE_SHOT), (*needed, *ACCURACY))
     judged = {level: read(level, archs[fresh], "sub_one_shot", names) for level, names in wanted.items()}
     trained = judged[ONE_SHOT][0][one_shot]
+    whole = full_size(archs[fresh], tuple(dict.fromkeys((*best, *rival))), arguments.workers)
 
     lines = [
-        "# A score of a supernet after 10 % of its training",
+        "# A score of a supernet after 1 or 10 % of its training",
         "",
         f"Supernets, scores and images as in [supernet_curves](supernet_curves.md); 100 % = {WHOLE:,} samples. Chosen on "
         f"{arguments.cells} live NAS-Bench-201 cells by the mean Spearman of three supernets, out of "
         f"{len(ranked[WARM]):,} scores and rank sums of two or three; judged on {arguments.cells} other cells. "
-        "Intervals: 1,000 resamples of the cells.",
+        "Intervals: 1,000 resamples of the cells, for these three supernets. Full size: 16 channels, five cells per stage, "
+        "32 x 32 pixels, 32 images, one initialisation.",
         "",
         f"- Chosen at 10 %: **{label(best)}**, {ranked[WARM][0][0]:.3f} on the cells that chose.",
         *(
@@ -113,7 +124,13 @@ def main() -> None:
             lines.append(
                 f"| {label(names)} | {level}, seed {seed} | {interval(values, truth[fresh])} | {kendall(values, truth[fresh]):.3f} |"
             )
+    for names in dict.fromkeys((best, rival, (single,))):
+        values = summed(whole, names)
+        lines.append(
+            f"| {label(names)} | untrained, full size | {interval(values, truth[fresh])} | {kendall(values, truth[fresh]):.3f} |"
+        )
     heads = (
+        "itself at full size, untrained",
         "itself at 0 %",
         "zero-shot rival",
         single,
@@ -122,10 +139,10 @@ def main() -> None:
         "validation accuracy at 10 %",
     )
     for level in (*BETWEEN, WARM):
-        lines += ["", f"## Chosen score at {level} minus", "", f"| seed | {' | '.join(heads)} |", "| --- " * 7 + "|"]
+        lines += ["", f"## Chosen score at {level} minus", "", f"| seed | {' | '.join(heads)} |", "| --- " * 8 + "|"]
         pairs: list[list[tuple[np.ndarray, np.ndarray]]] = []
         for seed, (warm, cold, at_ten) in enumerate(zip(judged[level], judged[COLD], judged[WARM], strict=True)):
-            others = [summed(cold, best), summed(cold, rival), cold[single], trained]
+            others = [summed(whole, best), summed(cold, best), summed(cold, rival), cold[single], trained]
             others += [warm["parameters"], at_ten[ACCURACY[0]]]
             pairs.append([(summed(warm, best), other) for other in others])
             lines.append(f"| {seed} | {' | '.join(paired(a, b, truth[fresh]) for a, b in pairs[-1])} |")

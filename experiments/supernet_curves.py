@@ -194,6 +194,14 @@ def main() -> None:
             ]
             columns.append(shown(rhos))
         lines.append(f"| {name} | {' | '.join(columns)} |")
+    for name in ("loss", "validation accuracy"):
+        rhos = [
+            shown(
+                [spearman(found[level, seed][name], found[level, seed]["parameters"]) for seed in range(SEEDS[level])]
+            )
+            for level in LEVELS
+        ]
+        lines.append(f"| {name} against parameters, not accuracy | {' | '.join(rhos)} |")
     context = published(rows)
     lines += [
         "",
