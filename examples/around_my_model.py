@@ -85,7 +85,7 @@ def main() -> int:
     given = options(__doc__, epochs=8, seeds=1, budget=200, data="fashion_mnist")
     around = subshot.get_space(f"{Path(__file__).resolve()}:space")
     size = size_of(my_model, TASK)
-    samples = 400 if given.quick else 20_000
+    samples = 400 if given.quick else 12_000
     example = Example(
         name="around_my_model",
         title="Around a network of one's own",

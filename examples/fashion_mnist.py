@@ -62,7 +62,7 @@ def fast_enough(networks: Sequence[Network]) -> list[Network]:
 def main() -> int:
     """Search, train, export, compare."""
     given = options(__doc__, epochs=8, seeds=3, budget=300, data="fashion_mnist")
-    samples = 400 if given.quick else 20_000
+    samples = 400 if given.quick else 12_000
     example = Example(
         name="fashion_mnist",
         title="Fashion-MNIST inside 100,000 parameters and 2.5 ms",
