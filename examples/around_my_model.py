@@ -33,7 +33,7 @@ from subshot.spaces._space import Space
 from subshot.training.parts import Parts, parts_from
 
 TASK = subshot.TaskSpec.images(3, 32, 32, classes=10)
-PROXIES, TOP = "near,az_progressivity,synflow", 8
+PROXIES, TOP = "near,az_progressivity,synflow", 24
 
 # Batches of a quarter of the usual size: a short training needs steps more than it needs samples.
 RECIPE = "sgd(batch_size=32)"

@@ -42,7 +42,7 @@ STRIDES = (1, 1, 2, 2, 2)
 TASK = subshot.TaskSpec.images(3, 32, 32, classes=10)
 
 # What tells networks of equal cost apart best: see experiments/results/equal_cost.md.
-PROXIES, TOP = "near,az_progressivity,synflow", 8
+PROXIES, TOP = "near,az_progressivity,synflow", 24
 
 # Batches of a quarter of the usual size: a short training needs steps more than it needs samples.
 RECIPE = "sgd(batch_size=32)"

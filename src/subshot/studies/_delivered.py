@@ -13,7 +13,7 @@ from subshot.studies._result import Found, delivered, pareto_front
 _MOST = 100
 
 # Besides the front, so many of the best are measured: trainings choose among them.
-_BEST = 10
+_BEST = 30
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Delivered:
     Attributes:
         ranked: All that may be: best first, without those measured to be too slow; measured latencies replace
             predicted ones.
-        front: Those that no other beats; they and the ten best are measured, where this machine is the device.
+        front: Those that no other beats; they and the thirty best are measured, where this machine is the device.
         report: Strict JSON values: what was measured, what was dropped, what could not be checked.
     """
 
@@ -41,7 +41,7 @@ def deliver(
     objectives: Sequence[str] = (),
     check: bool,
 ) -> Delivered:
-    """Measure the front and the ten best, drop what is too slow, and go on until all of these keep the limit.
+    """Measure the front and the thirty best, drop what is too slow, and go on until all of these keep the limit.
 
     The upper end of a latency's interval must be inside the limit, so that another measurement would say the same.
 
