@@ -1,12 +1,15 @@
 """A search whose result is ordered by an aggregate of all its proxies."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from subshot._types import Score
 from subshot.errors import DataError, OptionError, UnknownNameError
+from subshot.studies._aggregated import aggregated
 from subshot.studies._reading import read_study
 from subshot.studies.status import read_status
 from subshot.studies.study import search
@@ -75,6 +78,22 @@ def test_ties_go_to_the_smaller_and_the_front_has_no_beaten_member(settings):
             if one != other:
                 assert not (other[0] >= one[0] and other[1] <= one[1] and other[2] <= one[2])
     assert study.front[0] == study.best
+
+
+def test_what_lacks_a_score_is_never_chosen(settings):
+    study = search(**settings)
+    row = study.rows[0]
+    plain = [
+        replace(one, scores={name: score for name, score in one.scores.items() if name != "rank_sum"})
+        for one in study.rows
+    ]
+    best = max(plain, key=lambda one: one.scores["nwot"].value)
+    broken = replace(best, scores={**best.scores, "synflow": Score.failed("overflow")})
+    found = aggregated([broken if one is best else one for one in plain], "rank_sum")
+    lost = found[plain.index(best)].scores["rank_sum"]
+    assert (lost.ok, lost.reason) == (False, "no finite synflow")
+    assert all(one.scores["rank_sum"].ok for one in found if one.arch != best.arch)
+    assert row.scores["rank_sum"].cost == row.scores["nwot"].cost
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 def train(
     run: Annotated[Path, typer.Argument(help="Run folder, which a search has left.", show_default=False)],
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training part.")] = 30,
-    top: Annotated[int, typer.Option("--top", min=1, help="Candidates to choose from by short trainings; under a limit of latency, of those that were measured.")] = 1,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top",
+            min=1,
+            help="Candidates to choose from by short trainings; under a limit of latency, of those that were measured.",
+        ),
+    ] = 1,
     trial_epochs: Annotated[
         int | None, typer.Option("--trial-epochs", min=1, help="Of each candidate.", show_default="a tenth")
     ] = None,

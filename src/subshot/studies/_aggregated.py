@@ -1,5 +1,6 @@
 """Order what a search has evaluated by an aggregate of all its proxies, instead of by the first one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,6 +37,8 @@ def check_aggregator(name: str, proxies: Sequence[str], *, objectives: int) -> N
 def aggregated(rows: Sequence[Row], name: str) -> list[Row]:
     """The rows with the aggregate as one more score; it is relative to the distinct architectures among them.
 
+    An architecture that lacks a finite score of a proxy that is read has no aggregate either, and is never chosen.
+
     Args:
         rows: Trials of a search.
         name: An aggregator, and the new score's name.
@@ -43,11 +46,14 @@ def aggregated(rows: Sequence[Row], name: str) -> list[Row]:
     distinct = [row for row in rows if row.same_as is None]
     if not distinct:
         return list(rows)
-    values = aggregate(name, scores_by_proxy([row.scores for row in distinct])).values
-    of = {row.arch: float(value) for row, value in zip(distinct, values, strict=True)}
-    return [replace(row, scores={**row.scores, name: _score(row, of[row.arch])}) for row in rows]
+    found = aggregate(name, scores_by_proxy([row.scores for row in distinct]))
+    of = dict(zip((row.arch for row in distinct), found.values.tolist(), strict=True))
+    return [replace(row, scores={**row.scores, name: _score(row, of[row.arch], tuple(found.ranks))}) for row in rows]
 
 
-def _score(row: Row, value: float) -> Score:
+def _score(row: Row, value: float, read: Sequence[str]) -> Score:
     first = next(iter(row.scores.values()))  # all scores of a row share the passes, and what they cost
-    return Score.of(value, reason="" if np.isfinite(value) else "no proxy has a finite score", cost=first.cost)
+    lacking = [proxy for proxy in read if not row.scores[proxy].ok]
+    if lacking:
+        return Score.of(math.nan, reason=f"no finite {' or '.join(lacking)}", cost=first.cost)
+    return Score.of(value, cost=first.cost)
