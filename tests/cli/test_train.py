@@ -84,7 +84,7 @@ def test_the_model_of_a_space_around_it_is_the_baseline(run, npz, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "holds no study"),
+        (["nowhere"], "There is no folder"),
         (["run"], "no registered data set"),
         (["run", "--data", "missing.npz"], "no data set named"),
         (["run", "--data", "digits"], "needs 10 outputs"),
