@@ -4,7 +4,7 @@ Two hundred random architectures of a space take turns, so that what else the ma
 predictor is fitted to the first hundred and judged on the others, beside MACs and parameters as predictors. Last, what
 a search must pay for each candidate: a look at the shapes of its network.
 
-    python perf/latency.py --space nasbench201 --latency "eager(clock=cpu)"
+    python perf/latency.py --space nasbench201 --space "mobilenet(image_size=64,budget=200000)"
 """
 
 import argparse
