@@ -93,6 +93,11 @@ def test_what_lacks_a_score_is_never_chosen(settings):
     lost = found[plain.index(best)].scores["rank_sum"]
     assert (lost.ok, lost.reason) == (False, "no finite synflow")
     assert all(one.scores["rank_sum"].ok for one in found if one.arch != best.arch)
+    # Where the network itself is at fault, its reason stays.
+    nothing = replace(best, scores=dict.fromkeys(best.scores, Score.not_applicable("no path")))
+    found = aggregated([nothing if one is best else one for one in plain], "rank_sum")
+    lost = found[plain.index(best)].scores["rank_sum"]
+    assert (lost.status, lost.reason) == ("not_applicable", "no path")
     assert row.scores["rank_sum"].cost == row.scores["nwot"].cost
 
 

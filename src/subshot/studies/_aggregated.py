@@ -54,6 +54,8 @@ def aggregated(rows: Sequence[Row], name: str) -> list[Row]:
 def _score(row: Row, value: float, read: Sequence[str]) -> Score:
     first = next(iter(row.scores.values()))  # all scores of a row share the passes, and what they cost
     lacking = [proxy for proxy in read if not row.scores[proxy].ok]
+    if len(lacking) == len(read) and row.scores[lacking[0]].status in ("failed", "not_applicable"):
+        return row.scores[lacking[0]]  # it is the network, which has the reason
     if lacking:
         return Score.of(math.nan, reason=f"no finite {' or '.join(lacking)}", cost=first.cost)
     return Score.of(value, cost=first.cost)

@@ -99,7 +99,7 @@ def search(
         objectives: What to improve together, as a front: proxies and costs with a minus sign, ``"swap,-macs"``; the
             first, a proxy, names the best. The first proxy alone if not given.
         aggregate: Order what was evaluated by an aggregator of all proxies, ``"rank_sum"`` for example, which names the
-            best. The strategy itself follows the first proxy: ``random`` and ``exhaustive`` follow none.
+            best. The strategy itself follows the first proxy; ``random`` follows none.
         strategy: A strategy, with options where wanted: ``"swap_evolution(population=100)"``, or a function that makes
             one: ``make(space, objectives, seed)``.
         budget: Distinct architectures to evaluate.

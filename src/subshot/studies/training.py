@@ -92,12 +92,13 @@ def train(
             f"No network that the search in {run} found was measured to keep its limit of latency.",
             "Search on with a larger budget, or anew with another limit.",
         )
-    task = _task(study)
-    candidates = [_of_space(study, found.arch, task) for found in wanted]
+    space = _space_of(study)
+    task = _task(study, space)
+    candidates = [_of_space(study, space, found.arch, task) for found in wanted]
     plan = TrainingPlan(
         epochs=epochs, trial_epochs=trial_epochs, patience=patience, recipe=recipe, seed=seed, device=device
     )
-    beside = _baseline(study, baseline, task, seed, without=candidates)
+    beside = _baseline(study, space, baseline, task, seed, without=candidates)
     taught = _named(teacher, task, seed).make() if isinstance(teacher, str) else teacher
     parts = parts_from(
         _data_of(study) if data is None else data, task, seed=seed, validation=validation, limit=max_samples
@@ -178,36 +179,33 @@ def _space_of(study: Study) -> Space:
         ) from error
 
 
-def _task(study: Study) -> TaskSpec:
+def _task(study: Study, space: Space) -> TaskSpec:
     """What the networks of the search were built for."""
     shape, outputs = study.protocol.input_shape, int(study.settings["classes"])
-    own = _space_of(study).task
     if len(shape) == 3:
         return TaskSpec.images(*shape, classes=outputs)
-    return TaskSpec(tuple(dataclasses.replace(spec, shape=shape) for spec in own.inputs), outputs)
+    return TaskSpec(tuple(dataclasses.replace(spec, shape=shape) for spec in space.task.inputs), outputs)
 
 
-def _of_space(study: Study, text: str, task: TaskSpec) -> "Candidate":
+def _of_space(study: Study, space: Space, text: str, task: TaskSpec) -> "Candidate":
     from subshot.training.winner import Candidate
 
     name, variant = str(study.settings["space"]), str(study.settings["trained_variant"])
-    space = _space_of(study)
     built = {"space": name, "arch": text, "variant": variant}
     return Candidate(text, lambda: space.build(space.parse(text), task, variant=variant), built)
 
 
 def _baseline(
-    study: Study, wanted: str, task: TaskSpec, seed: int, *, without: "Sequence[Candidate]"
+    study: Study, space: Space, wanted: str, task: TaskSpec, seed: int, *, without: "Sequence[Candidate]"
 ) -> "Candidate | None":
     """The network to compare with; a space around a user's model has that model."""
     if wanted == _NONE:
         return None
     if wanted != _AUTO:
         return _named(wanted, task, seed)
-    space = _space_of(study)
     start: Any = getattr(space, "start", None)
     text = None if start is None else space.format(start)
-    return None if text is None or text in [one.text for one in without] else _of_space(study, text, task)
+    return None if text is None or text in [one.text for one in without] else _of_space(study, space, text, task)
 
 
 def _named(target: str, task: TaskSpec, seed: int) -> "Candidate":
